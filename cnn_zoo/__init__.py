@@ -1,0 +1,7 @@
+"""CNN Zoo: convolutional networks in JAX."""
+
+from cnn_zoo.convolutions import create_convolution, list_convolutions
+from cnn_zoo.inspection.describe import describe
+from cnn_zoo.models import create_model, list_models
+
+__all__ = ["create_convolution", "create_model", "describe", "list_convolutions", "list_models"]

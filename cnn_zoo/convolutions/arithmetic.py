@@ -1,0 +1,55 @@
+"""Sizes and costs of convolutions in closed form (Dumoulin and Visin, A guide to convolution arithmetic, 2016)."""
+
+import math
+from collections.abc import Sequence
+
+from cnn_zoo.errors import UserError
+
+Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
+
+
+def per_axis(field: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+  """`value` once per spatial axis; raises UserError if it has another length than `rank` or is below 1."""
+  values = (value,) * rank if isinstance(value, int) else tuple(value)
+  if len(values) != rank:
+    raise UserError(f"{field}={value} has {len(values)} axes, the kernel has {rank}")
+  if any(v < 1 for v in values):
+    raise UserError(f"{field}={value} must be at least 1 in every axis")
+  return values
+
+
+def resolve_padding(padding: Padding, sizes, kernel_size, strides, dilation) -> tuple[tuple[int, int], ...]:
+  """The padding as (before, after) for each spatial axis.
+
+  "SAME": ceil(size / stride) outputs, the odd element after, as TensorFlow. "VALID": none. "CAUSAL" (rank 1): all of it
+  before, so that no output sees a later input. Numbers: that many on both sides of every axis, one a axis, or pairs.
+  """
+  rank = len(kernel_size)
+  spans = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
+  if isinstance(padding, str):
+    if padding == "VALID":
+      return ((0, 0),) * rank
+    if padding == "CAUSAL":
+      if rank != 1:
+        raise UserError(f"padding='CAUSAL' needs a kernel of rank 1, this one has rank {rank}")
+      return ((spans[0] - 1, 0),)
+    if padding != "SAME":
+      raise UserError(f"padding={padding!r} is not known; valid: SAME, VALID, CAUSAL or numbers")
+    totals = [
+      max((math.ceil(size / stride) - 1) * stride + span - size, 0)
+      for size, stride, span in zip(sizes, strides, spans, strict=True)
+    ]
+    return tuple((total // 2, total - total // 2) for total in totals)
+  pairs = (padding,) * rank if isinstance(padding, int) else tuple(padding)
+  pairs = tuple((p, p) if isinstance(p, int) else tuple(p) for p in pairs)
+  if len(pairs) != rank or any(len(p) != 2 or min(p) < 0 for p in pairs):
+    raise UserError(f"padding={padding} must be a number, one a spatial axis ({rank}), or pairs, none below 0")
+  return pairs
+
+
+def output_sizes(sizes, kernel_size, strides, padding: tuple[tuple[int, int], ...], dilation) -> tuple[int, ...]:
+  """Spatial sizes of the output: floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1."""
+  return tuple(
+    max((size + sum(p) - d * (k - 1) - 1) // s + 1, 0)
+    for size, k, s, p, d in zip(sizes, kernel_size, strides, padding, dilation, strict=True)
+  )

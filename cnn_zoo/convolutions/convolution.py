@@ -1,0 +1,145 @@
+"""The convolution module: one class for every rank, stride, padding, dilation and grouping."""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+from flax import nnx
+
+from cnn_zoo.convolutions import initializers
+from cnn_zoo.convolutions.arithmetic import Padding, output_sizes, per_axis, resolve_padding
+from cnn_zoo.convolutions.execution import convolve
+from cnn_zoo.convolutions.initializers import Initializer
+from cnn_zoo.errors import UserError, check_name, nearest
+
+
+class Convolution(nnx.Module):
+  """A convolution over channels-last batches: [batch, *spatial, in_features] -> [batch, *output sizes, out_features].
+
+  The rank is the length of `kernel_size`. It computes in the dtype of its input; parameters are float32.
+
+  Attributes:
+    kernel: [*kernel_size, in_features / groups, out_features].
+    bias: [out_features], or None.
+
+  Raises:
+    UserError: for a kernel size without axes, a stride or dilation below 1, groups that do not divide the features, an
+      input of another rank or another number of channels, or one smaller than the kernel.
+  """
+
+  def __init__(
+    self,
+    in_features: int,
+    out_features: int,
+    kernel_size: Sequence[int],
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    use_bias: bool = True,
+    kernel_init: Initializer = initializers.he_normal_fan_out,
+    bias_init: Initializer = initializers.zeros,
+    rngs: nnx.Rngs,
+  ):
+    if isinstance(kernel_size, int) or not len(kernel_size):
+      raise UserError(f"kernel_size={kernel_size} must have one size a spatial axis, such as (3, 3)")
+    self.kernel_size = per_axis("kernel_size", kernel_size, len(kernel_size))
+    rank = len(self.kernel_size)
+    self.strides = per_axis("strides", strides, rank)
+    self.dilation = per_axis("dilation", dilation, rank)
+    self.padding = padding
+    self.in_features, self.out_features, self.groups = in_features, out_features, groups
+    if groups < 1 or in_features % groups or out_features % groups:
+      raise UserError(f"groups={groups} must divide in_features={in_features} and out_features={out_features}")
+    area = math.prod(self.kernel_size)
+    fans = area * in_features / groups, area * out_features / groups
+    shape = (*self.kernel_size, in_features // groups, out_features)
+    self.kernel = nnx.Param(initializers.draw(rngs.params(), kernel_init, shape, *fans))
+    self.bias = nnx.Param(initializers.draw(rngs.params(), bias_init, (out_features,), *fans)) if use_bias else None
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """The convolution of x [batch, *spatial, in_features]."""
+    x_padding, _ = self._geometry(x.shape)
+    y = convolve(x, self.kernel[...].astype(x.dtype), self.strides, x_padding, self.dilation, self.groups)
+    return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+
+  def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of the output for an input of shape [batch, *spatial, in_features]."""
+    return (input_shape[0], *self._geometry(input_shape)[1], self.out_features)
+
+  def multiply_adds(self, input_shape: Sequence[int]) -> int:
+    """Multiply-adds for one batch of `input_shape`: one per output element, tap and input channel of its group."""
+    return math.prod(self.output_shape(input_shape)) * math.prod(self.kernel_size) * self.in_features // self.groups
+
+  def _geometry(self, input_shape):
+    """The padding of each axis and the output's spatial sizes."""
+    rank = len(self.kernel_size)
+    if len(input_shape) != rank + 2 or input_shape[-1] != self.in_features:
+      raise UserError(
+        f"input {tuple(input_shape)} does not fit kernel_size={self.kernel_size}, in_features={self.in_features}: "
+        f"expected [batch, {rank} spatial axes, {self.in_features}]"
+      )
+    sizes = input_shape[1:-1]
+    padding = resolve_padding(self.padding, sizes, self.kernel_size, self.strides, self.dilation)
+    out = output_sizes(sizes, self.kernel_size, self.strides, padding, self.dilation)
+    if min(out) < 1:
+      raise UserError(
+        f"input {tuple(input_shape)} is too small for kernel_size={self.kernel_size}, dilation={self.dilation}, "
+        f"padding={self.padding}"
+      )
+    return padding, out
+
+
+def _standard(in_features, out_features, kernel_size, **options):
+  return Convolution(in_features, out_features, kernel_size, **options)
+
+
+def _depthwise(in_features, out_features, kernel_size, **options):
+  return Convolution(in_features, out_features, kernel_size, groups=in_features, **options)
+
+
+def _pointwise(in_features, out_features, kernel_size, **options):
+  convolution = Convolution(in_features, out_features, kernel_size, **options)
+  if any(k != 1 for k in convolution.kernel_size):
+    raise UserError(f"kernel_size={tuple(kernel_size)} of a pointwise convolution must be 1 in every axis")
+  return convolution
+
+
+_VARIANTS: dict[str, Callable[..., nnx.Module]] = {
+  "standard": _standard,
+  "depthwise": _depthwise,
+  "pointwise": _pointwise,
+}
+
+
+def list_convolutions() -> list[str]:
+  """The names that `create_convolution` takes."""
+  return sorted(_VARIANTS)
+
+
+def create_convolution(
+  name: str, in_features: int, out_features: int, kernel_size: Sequence[int], *, rngs: nnx.Rngs, **options
+) -> nnx.Module:
+  """A convolution by name.
+
+  Args:
+    name: "standard" (every output channel sees every input channel, or those of its group with `groups`), "depthwise"
+      (each channel by itself; out_features is a multiple of in_features) or "pointwise" (1 x 1).
+    in_features: channels of the input.
+    out_features: channels of the output.
+    kernel_size: one size a spatial axis; its length is the rank.
+    rngs: the source of initial values.
+    **options: strides, padding, dilation, use_bias, kernel_init, bias_init and, for "standard", groups.
+
+  Raises:
+    UserError: if the name or an option is not known or the sizes do not fit it.
+  """
+  check_name("convolution", name, _VARIANTS)
+  valid = [p.name for p in inspect.signature(Convolution.__init__).parameters.values() if p.kind is p.KEYWORD_ONLY]
+  valid = set(valid) - {"rngs"} - (set() if name == "standard" else {"groups"})
+  for option in options:
+    if option not in valid:
+      raise UserError(f"convolution {name} has no option {option!r}; {nearest(option, valid)}")
+  return _VARIANTS[name](in_features, out_features, kernel_size, rngs=rngs, **options)

@@ -1,0 +1,57 @@
+"""Initial values of parameters, drawn by NumPy on the host.
+
+JAX's own initialisers compile one kernel for every distinct shape: 13 to 18 s for EfficientNet-B0. NumPy's generator,
+seeded from the layer's key, takes about one.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Initializer = Callable[[np.random.Generator, tuple[int, ...], float, float], np.ndarray]
+"""(generator, shape, fan_in, fan_out) -> values. Fans count the connections of one unit, whatever the groups."""
+
+
+def draw(key: jax.Array, init: Initializer, shape: tuple[int, ...], fan_in: float, fan_out: float):
+  """float32 values of `init` for a parameter of `shape`: a function of `key` alone, the same inside and outside `jit`.
+
+  Inside `jax.eval_shape` nothing is drawn, so a model of any size can be described without building its weights.
+  """
+
+  def values(data):
+    generator = np.random.default_rng(np.asarray(data))
+    return np.asarray(init(generator, shape, fan_in, fan_out), np.float32)
+
+  data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+  if isinstance(data, jax.core.Tracer):
+    return jax.pure_callback(values, jax.ShapeDtypeStruct(shape, jnp.float32), data)
+  return jax.device_put(values(data))
+
+
+def zeros(generator, shape, fan_in, fan_out):
+  """All zeros."""
+  return np.zeros(shape, np.float32)
+
+
+def ones(generator, shape, fan_in, fan_out):
+  """All ones."""
+  return np.ones(shape, np.float32)
+
+
+def he_normal_fan_out(generator, shape, fan_in, fan_out):
+  """Normal with variance 2 / fan_out, which keeps the variance of gradients through ReLUs (He et al. 2015, eq. 14)."""
+  return generator.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / fan_out))
+
+
+def lecun_uniform(generator, shape, fan_in, fan_out):
+  """Uniform in +-sqrt(3 / fan_in): unit variance of the sum (LeCun et al. 1998, Efficient BackProp, section 4.6)."""
+  limit = np.sqrt(3 / fan_in)
+  return generator.uniform(-limit, limit, shape).astype(np.float32)
+
+
+def uniform_fan_out(generator, shape, fan_in, fan_out):
+  """Uniform in +-1 / sqrt(fan_out): EfficientNet's classifier."""
+  limit = 1 / np.sqrt(fan_out)
+  return generator.uniform(-limit, limit, shape).astype(np.float32)

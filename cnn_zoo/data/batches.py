@@ -1,0 +1,259 @@
+"""Batches of a dataset, in an order that depends on the seed alone: not on processes, workers or interruptions.
+
+A stream numbers the examples of all epochs, one after the other. Global batch `b` is its positions
+[b * batch_size, (b + 1) * batch_size), of which every process takes its contiguous share: the processes' batches, one
+after the other, are the batch that a single process would have had. What happens to an example depends on the seed, its
+epoch and its record. So the number of the next batch says all about where a stream stands.
+"""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import types
+from collections.abc import Callable, Iterable, Iterator
+
+import grain
+import jax
+import numpy as np
+from absl import flags
+
+from cnn_zoo.data.augmentation import CROPS, augmented_image, plain_image
+from cnn_zoo.data.datasets import Dataset
+from cnn_zoo.data.decode import CorruptRecordError
+from cnn_zoo.errors import UserError, check_name
+
+# Smallest and largest value of each numeric setting.
+LIMITS = {
+  "image_size": (1, 1 << 14),
+  "workers": (0, 1 << 10),
+  "min_area": (0, 1),
+  "test_crop": (0.01, 1),
+  "shift": (0, 1),
+  "rotate": (0, 180),
+  "zoom": (0, 10),
+}
+
+# More batches than any run takes: 2^40.
+ENDLESS = 1 << 40
+
+
+def train_batches(
+  dataset: Dataset,
+  settings,
+  *,
+  seed: int,
+  batch_size: int,
+  start: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> grain.DatasetIterator:
+  """Endless augmented batches; every epoch is a permutation of the training set, and batches run across epochs.
+
+  Args:
+    dataset: an open dataset.
+    settings: `config.data`; `workers` processes decode and augment, or if 0, threads of this process.
+    seed: of order and augmentation, at least 0.
+    batch_size: examples in a global batch.
+    start: number of the first global batch to yield.
+    process_index: which share of every batch to yield.
+    process_count: number of shares.
+
+  Returns:
+    An iterator over `{"image": uint8 [batch_size / process_count, image_size, image_size, channels],
+    "label": int32 [...], "mask": bool [...]}`. Its state, `{"next_batch": int}`, is the same on all processes, and any
+    number of processes and workers can go on from it. `next` raises CorruptRecordError if a record of the batch is
+    broken, again and again; to leave the batch out, set the state to the next one. `close` ends the workers.
+
+  Raises:
+    UserError: `batch_size` does not divide by `process_count`, or a setting is wrong.
+  """
+  settings = _check(settings, batch_size, process_count)
+  if seed < 0:
+    raise UserError(f"seed={seed} must be at least 0")
+  # Grain shuffles epoch e with seed + e; hashed first, so that the epochs of seed 1 are not those of seed 0, one later.
+  order_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+  order = grain.MapDataset.range(dataset.num_train).shuffle(order_seed).repeat()
+  load = functools.partial(_train_example, dataset, settings, seed, order)
+  share = (batch_size, process_index, process_count)
+  return _Stream(lambda first: _read(load, first, share, settings.workers), start)
+
+
+def test_batches(
+  dataset: Dataset, settings, *, batch_size: int, process_index: int = 0, process_count: int = 1
+) -> Iterable[dict]:
+  """The test set in order, once: every example is in exactly one batch of one process.
+
+  Every process yields the same number of batches, ceil(num_test / batch_size), of the same shape; the last is filled up
+  with zeros whose mask is False.
+
+  Args:
+    dataset: an open dataset.
+    settings: `config.data`.
+    batch_size: examples in a global batch.
+    process_index: which share of every batch to yield.
+    process_count: number of shares.
+
+  Returns:
+    An iterable, as often as wanted, over batches as those of `train_batches`; its `len` is the number of batches.
+
+  Raises:
+    UserError: as `train_batches`.
+  """
+  settings = _check(settings, batch_size, process_count)
+  load = functools.partial(_test_example, dataset, settings)
+  num_batches = -(-dataset.num_test // batch_size)
+  share = (batch_size, process_index, process_count)
+  workers = min(settings.workers, num_batches)
+  return _FirstBatches(lambda first: _read(load, first, share, workers), num_batches)
+
+
+test_batches.__test__ = False  # it is no test, whatever its name says to pytest
+
+
+def batch_shapes(settings, batch_size: int, channels: int) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes and dtypes of a batch of `batch_size`, before the dataset is open."""
+  size = settings.image_size
+  return {
+    "image": jax.ShapeDtypeStruct((batch_size, size, size, channels), np.uint8),
+    "label": jax.ShapeDtypeStruct((batch_size,), np.int32),
+    "mask": jax.ShapeDtypeStruct((batch_size,), np.bool_),
+  }
+
+
+def _check(settings, batch_size: int, process_count: int) -> types.SimpleNamespace:
+  """`settings` as they are now: a plain object that is quick to read and to send to workers."""
+  check_name("data.crop", settings.crop, CROPS)
+  for name, (low, high) in LIMITS.items():
+    if not low <= settings[name] <= high:
+      raise UserError(f"data.{name}={settings[name]} must be from {low} to {high}")
+  if batch_size < 1 or batch_size % process_count:
+    raise UserError(f"batch_size={batch_size} must be a multiple of the number of processes, {process_count}")
+  return types.SimpleNamespace(**settings)
+
+
+def _read(load: Callable[[int], dict], first: int, share: tuple[int, int, int], workers: int) -> grain.DatasetIterator:
+  """One process's share of the global batches from `first` on; `load` makes the example at a position of the stream."""
+  batch_size, process_index, process_count = share
+  rows = batch_size // process_count
+
+  def load_row(row: int) -> dict:
+    batch, offset = divmod(row, rows)
+    return load(batch * batch_size + process_index * rows + offset)
+
+  batches = grain.MapDataset.range(first * rows, ENDLESS * rows).map(load_row).batch(rows)
+  # A thread makes a whole batch, and as many batches as there are threads wait to be taken. A worker needs no threads:
+  # Grain gives worker w of W the batches w, w + W, ... and takes them in turn.
+  threads = 0 if workers else min(4, os.cpu_count() or 1)
+  batches = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
+  if not workers:
+    return iter(batches)
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own here, which outside absl.app.run nobody has parsed
+  options = grain.MultiprocessingOptions(num_workers=workers)
+  return iter(batches.mp_prefetch(options, worker_init_fn=_leave_signals_to_parent).map(_out_of_shared_memory))
+
+
+def _leave_signals_to_parent(*_) -> None:
+  """Lets a worker live exactly as long as its parent, which may want more batches after Ctrl-C or a notice to stop."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+  def follow_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)  # killed, it could not end us, and Grain's loop would go on for ever
+
+  threading.Thread(target=follow_parent, daemon=True).start()
+
+
+def _out_of_shared_memory(batch: dict) -> dict:
+  """Plain arrays: Grain's are in /dev/shm for as long as somebody holds them, and complain if that is until exit."""
+  return {name: np.array(values) for name, values in batch.items()}
+
+
+def _train_example(
+  dataset: Dataset, settings: types.SimpleNamespace, seed: int, order: grain.MapDataset, position: int
+) -> dict:
+  epoch, record = position // dataset.num_train, order[position]
+  rng = np.random.default_rng([seed, epoch, record])
+  return _example(dataset, "train", record, lambda data: augmented_image(data, dataset.channels, settings, rng))
+
+
+def _test_example(dataset: Dataset, settings: types.SimpleNamespace, position: int) -> dict:
+  if position < dataset.num_test:
+    return _example(dataset, "test", position, lambda data: plain_image(data, dataset.channels, settings))
+  blank = np.zeros((settings.image_size, settings.image_size, dataset.channels), np.uint8)
+  return {"image": blank, "label": np.int32(0), "mask": np.False_}
+
+
+def _example(dataset: Dataset, split: str, record: int, to_image: Callable[[bytes], np.ndarray]) -> dict:
+  try:
+    example = getattr(dataset, split)[record]
+    image = to_image(example["image"])
+  except Exception as error:  # the array_record library and protobuf have errors of their own for broken files
+    problem = f"record {record} of dataset {dataset.name!r}, split {split!r}, cannot be read"
+    raise CorruptRecordError(f"{problem}: {error}") from error
+  return {"image": image, "label": np.int32(example["label"]), "mask": np.True_}
+
+
+class _Stream(grain.DatasetIterator):
+  """The batches from number `start` on; `open_at(first)` gives Grain's iterator over those from `first` on.
+
+  Grain's own state says where each worker stands, which another number of workers could not use.
+  """
+
+  def __init__(self, open_at: Callable[[int], grain.DatasetIterator], start: int = 0):
+    super().__init__()
+    self._open_at = open_at
+    self._next_batch = start
+    self._batches = None
+
+  def __next__(self) -> dict:
+    self.start_prefetch()
+    try:
+      batch = next(self._batches)
+    except BaseException:
+      self._stop()  # so that the next call starts at the same batch
+      raise
+    self._next_batch += 1
+    return batch
+
+  def get_state(self) -> dict:
+    return {"next_batch": self._next_batch}
+
+  def set_state(self, state: dict) -> None:
+    self._stop()
+    self._next_batch = int(state["next_batch"])
+
+  def start_prefetch(self) -> None:
+    self._assert_not_closed()
+    if self._batches is None:
+      self._batches = self._open_at(self._next_batch)
+      self._batches.start_prefetch()
+
+  def close(self) -> None:
+    self._stop()
+    self._closed = True
+
+  def _stop(self) -> None:
+    if self._batches is not None:
+      self._batches.close()
+    self._batches = None
+
+
+class _FirstBatches:
+  """The first `num_batches` of an endless stream, each time it is iterated over."""
+
+  def __init__(self, open_at: Callable[[int], grain.DatasetIterator], num_batches: int):
+    self._open_at = open_at
+    self._num_batches = num_batches
+
+  def __len__(self) -> int:
+    return self._num_batches
+
+  def __iter__(self) -> Iterator[dict]:
+    with contextlib.closing(self._open_at(0)) as batches:
+      for _ in range(self._num_batches):
+        yield next(batches)

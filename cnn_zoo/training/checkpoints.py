@@ -1,0 +1,65 @@
+"""Checkpoints of a run, written by Orbax while training goes on.
+
+A checkpoint holds the state, where the data iterator stands, and the configuration. It appears under its final name
+only when it is whole, so a run killed at any moment finds its last complete one.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from cnn_zoo.errors import UserError
+
+try:
+  from orbax.checkpoint import v1 as ocp
+except ImportError:  # the same interface, before it left `experimental`
+  import orbax.checkpoint.experimental.v1 as ocp
+
+
+class Checkpoints:
+  """The checkpoints in `directory`: the last `keep` of them and the best by `metric` (higher is better)."""
+
+  def __init__(self, directory: Path, *, keep: int, metric: str, writable: bool = True):
+    policies = ocp.training.preservation_policies
+    best = policies.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
+    self._metric = metric
+    self._orbax = ocp.training.Checkpointer(
+      directory.absolute(),  # Orbax takes no other
+      save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # the loop decides
+      preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+      cleanup_tmp_directories=writable,
+    )
+
+  def steps(self) -> list[int]:
+    """The steps that can be restored, ascending."""
+    return [checkpoint.step for checkpoint in self._orbax.checkpoints]
+
+  def best_step(self) -> int | None:
+    """The step with the highest metric, or None if none was evaluated."""
+    evaluated = [c for c in self._orbax.checkpoints if c.metrics]
+    return max(evaluated, key=lambda c: c.metrics[self._metric]).step if evaluated else None
+
+  def save(self, step: int, state: Any, details: dict, metrics: dict[str, float] | None) -> None:
+    """Starts to write a checkpoint; returns as soon as `state` may be donated.
+
+    Args:
+      step: its name.
+      state: a pytree of arrays.
+      details: JSON: the data iterator's state and the configuration.
+      metrics: of the evaluation at this very step, if there was one.
+    """
+    self._orbax.save_checkpointables_async(step, {"state": state, "details": details}, metrics=metrics)
+
+  def details(self, step: int) -> dict:
+    """What `save` was given as `details`."""
+    return self._orbax.load_checkpointables(step, {"details": None})["details"]
+
+  def restore(self, step: int, abstract_state: Any) -> Any:
+    """The state at `step`, with the shapes, dtypes and shardings of `abstract_state` (`Programs.shapes`)."""
+    if step not in self.steps():
+      known = ", ".join(map(str, self.steps())) or "none"
+      raise UserError(f"step={step} is not among the checkpoints of {self._orbax.directory}; valid: {known}")
+    return self._orbax.load_checkpointables(step, {"state": abstract_state})["state"]
+
+  def close(self) -> None:
+    """Waits until everything is written."""
+    self._orbax.close()

@@ -1,0 +1,75 @@
+"""Evaluation of a checkpoint by itself."""
+
+import json
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from cnn_zoo import convolutions, data
+from cnn_zoo.errors import UserError
+from cnn_zoo.tasks import get_task
+from cnn_zoo.training import setup
+from cnn_zoo.training.checkpoints import Checkpoints
+from cnn_zoo.training.mesh import create_mesh
+from cnn_zoo.training.programs import Programs, evaluated_weights
+
+
+def evaluate(config: ConfigDict | None, workdir: Path, step: str = "last", weights: str = "ema") -> dict:
+  """Evaluates a checkpoint on the whole test set and prints a table and one JSON line.
+
+  Args:
+    config: None for the one that the run was started with; otherwise it must describe the same model.
+    workdir: the run's folder.
+    step: a step number, "last" or "best".
+    weights: "ema" for the averaged weights if the run has them, "raw" for the others.
+
+  Returns:
+    What the JSON line says.
+
+  Raises:
+    UserError: if there is no such checkpoint, or it is of another model.
+  """
+  saved_path = workdir / "config.json"
+  if not saved_path.exists():
+    raise UserError(f"workdir={str(workdir)!r} holds no run; valid: the folder of a run, as train.py prints it")
+  saved = ConfigDict(json.loads(saved_path.read_text()))
+  config = saved if config is None else config
+  for group in ("model", "ema_decay", "optimizer"):  # what gives the checkpoint its shapes
+    setup.check_same_run({group: saved.to_dict()[group]}, ConfigDict({group: config[group]}), workdir)
+  if data.dataset_shape(config.data) != data.dataset_shape(saved.data):
+    raise UserError(f"config.data.name={config.data.name!r} has other classes or channels than {saved.data.name!r}")
+  setup.enable_compilation_cache(config)
+
+  checkpoints = Checkpoints(
+    workdir / "checkpoints", keep=config.checkpoint.keep, metric=get_task(config.task).best, writable=False
+  )
+  steps = checkpoints.steps()
+  if not steps:
+    raise UserError(f"workdir={str(workdir)!r} holds no checkpoint yet")
+  named = {"last": steps[-1], "best": checkpoints.best_step()}
+  chosen = named[step] if step in named else int(step) if step.isascii() and step.isdecimal() else None
+  if step == "best" and chosen is None:
+    raise UserError(f"step='best' is not known: no checkpoint was evaluated yet; valid: {', '.join(map(str, steps))}")
+  if chosen not in steps:
+    raise UserError(f"step={step!r} is not there; valid: last, best, {', '.join(map(str, steps))}")
+
+  with convolutions.lowering(config.convolution_lowering):
+    programs = Programs(config, create_mesh())
+    dataset = data.open_dataset(config.data)
+    state = checkpoints.restore(chosen, programs.shapes)
+    metrics = programs.evaluate(evaluated_weights(state, weights == "ema"), dataset)
+  kind = "ema" if weights == "ema" and state.ema else "raw"
+  result = {"model": config.model.name, "dataset": config.data.name, "step": chosen, "weights": kind}
+  result |= {"examples": dataset.num_test, **metrics}
+  if jax.process_index() == 0:
+    table = Table("model", "dataset", "step", "weights", "examples", *metrics, title=str(workdir))
+    table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in result.values()))
+    console = Console()
+    console.width = max(console.width, 100)  # a log has no width of its own
+    console.print(table)
+    print(json.dumps(result), flush=True)
+  checkpoints.close()
+  return result

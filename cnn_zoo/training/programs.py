@@ -1,0 +1,108 @@
+"""The jitted functions of a run: its first state, a training step and an evaluation."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from cnn_zoo import data
+from cnn_zoo.errors import UserError
+from cnn_zoo.tasks import get_task
+from cnn_zoo.training import setup
+from cnn_zoo.training.mesh import replicated, shard_batch, sharded
+from cnn_zoo.training.optimizers import create_optimizer
+from cnn_zoo.training.state import TrainState, initial_state
+from cnn_zoo.training.step import make_eval_step, make_gradient, make_update
+
+
+class Programs:
+  """What a configuration computes on a mesh.
+
+  Attributes:
+    task: what the labels mean.
+    network: the model, taken apart.
+    dtype: what it computes in.
+    shapes: the state's shapes, dtypes and shardings, for `Checkpoints.restore`.
+  """
+
+  def __init__(self, config: ConfigDict, mesh: Mesh):
+    """Builds the model; nothing is compiled yet, and the dataset need not be open."""
+    self._config, self._mesh = config, mesh
+    self._num_classes, self._channels = data.dataset_shape(config.data)
+    self.task = get_task(config.task)
+    self.network = setup.build_network(config, self._num_classes, self._channels)
+    self.dtype = setup.compute_dtype(config)
+    everywhere = replicated(mesh)
+
+    def fresh(params, batch_stats):
+      return initial_state(params, batch_stats, create_optimizer(config.optimizer, 0.0), ema=config.ema_decay > 0)
+
+    self._fresh = jax.jit(fresh, out_shardings=everywhere)
+    self._gradient = jax.jit(
+      make_gradient(self.network, self.task, config, self.dtype),
+      in_shardings=(everywhere, everywhere, None, everywhere, sharded(mesh)),
+      out_shardings=everywhere,
+    )
+    self._update = jax.jit(make_update(config), out_shardings=everywhere, donate_argnums=0)
+    self._eval_step = jax.jit(make_eval_step(self.network, self.task, self.dtype), out_shardings=everywhere)
+    self.shapes = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+      jax.eval_shape(fresh, self.network.params, self.network.batch_stats),
+    )
+
+  def initial_state(self) -> TrainState:
+    """The state before the first step."""
+    return self._fresh(self.network.params, self.network.batch_stats)
+
+  def compile_train_step(self) -> "Future[Callable]":
+    """Traces the step (state, batch, learning rate) -> state now; threads beside the caller compile it."""
+    threads = ThreadPoolExecutor(3)
+    state = self.shapes
+    sums = {name: state.metrics[name] for name in state.metrics if name not in ("grad_norm", "steps")}
+    rate = jax.ShapeDtypeStruct((), jnp.float32)
+    batch = data.batch_shapes(self._config.data, self._config.batch_size, self._channels)
+    update = threads.submit(self._update.lower(state, state.params, state.batch_stats, sums, rate).compile)
+    seed = np.uint32(self._config.seed)
+    gradient = threads.submit(self._gradient.lower(state.params, state.batch_stats, seed, state.step, batch).compile)
+
+    def compiled():
+      compute_gradient, apply_update = gradient.result(), update.result()
+
+      def train_step(state, batch, learning_rate):
+        grads = compute_gradient(state.params, state.batch_stats, seed, state.step, batch)
+        return apply_update(state, *grads, learning_rate)
+
+      return train_step
+
+    return threads.submit(compiled)
+
+  def evaluate(self, weights: dict, dataset: data.Dataset) -> dict[str, float]:
+    """The task's metrics over the test set: every example exactly once, whatever the batch size and the devices.
+
+    Args:
+      weights: {"params", "batch_stats"}, replicated.
+      dataset: what to evaluate on. Batches of config.eval.batch_size are rounded up to a multiple of the devices;
+        padding is masked, and the sums of batches are added in float64 on the host.
+    """
+    size = self._config.eval.batch_size
+    if size < 1:
+      raise UserError(f"config.eval.batch_size={size} must be at least 1")
+    batches = data.test_batches(
+      dataset,
+      self._config.data,
+      batch_size=-(-size // self._mesh.size) * self._mesh.size,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+    sums = [self._eval_step(**weights, batch=shard_batch(batch, self._mesh)) for batch in batches]
+    sums = jax.device_get(sums)
+    return self.task.metrics({name: np.sum([s[name] for s in sums], dtype=np.float64) for name in sums[0]})
+
+
+def evaluated_weights(state: TrainState, ema: bool = True) -> dict:
+  """{"params", "batch_stats"} of the averaged weights if there are any and `ema`, else of the raw ones."""
+  return state.ema if ema and state.ema else {"params": state.params, "batch_stats": state.batch_stats}

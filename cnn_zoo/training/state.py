@@ -1,0 +1,64 @@
+"""What a training run carries from step to step, as one pytree."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+  """Everything that a step reads and writes.
+
+  Attributes:
+    step: steps done, int32 scalar.
+    params: learned arrays, nested as the model's modules are.
+    batch_stats: running statistics of normalisation layers.
+    optimizer: optax's state.
+    ema: averages of {"params", "batch_stats"}, or {} where config.ema_decay is 0.
+    metrics: sums since training metrics were last written; kept here so that a resumed run writes the same ones.
+  """
+
+  step: jax.Array
+  params: Any
+  batch_stats: Any
+  optimizer: Any
+  ema: Any
+  metrics: dict[str, jax.Array]
+
+
+class Network:
+  """A model taken apart: its graph, which is code, and its arrays, which the state holds."""
+
+  def __init__(self, model: nnx.Module):
+    """Takes `model` apart; `params` and `batch_stats` are its initial arrays."""
+    self._graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    self.params, self.batch_stats, self._rest = map(nnx.to_pure_dict, states)
+
+  def module(self, params: Any, batch_stats: Any) -> nnx.Module:
+    """The model put together from these arrays, in training mode."""
+    return nnx.merge(self._graph, params, batch_stats, self._rest)
+
+
+METRICS = ("count", "loss", "top1", "top5", "grad_norm", "steps")
+
+
+def zero_metrics() -> dict[str, Any]:
+  """Sums of nothing."""
+  return {name: jnp.zeros((), jnp.float32) for name in METRICS}
+
+
+def initial_state(params, batch_stats, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:
+  """The state before the first step. Call it inside `jit` or `eval_shape`."""
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    batch_stats=batch_stats,
+    optimizer=optimizer.init(params),
+    ema={"params": params, "batch_stats": batch_stats} if ema else {},
+    metrics=zero_metrics(),
+  )

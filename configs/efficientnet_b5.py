@@ -1,0 +1,8 @@
+"""EfficientNet-B5 (Tan and Le 2019)."""
+
+from configs import efficientnet_b0
+
+
+def get_config(dataset="digits"):
+  """B0's recipe at this size."""
+  return efficientnet_b0.get_config(dataset, "efficientnet_b5")

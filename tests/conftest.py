@@ -1,0 +1,13 @@
+"""Nothing that a test does is left in the home directory."""
+
+import os
+
+import pytest
+import runner
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared(tmp_path_factory):
+  """Datasets and compiled programs, shared by all tests of a session and the processes that they start."""
+  os.environ["TFDS_DATA_DIR"] = str(tmp_path_factory.mktemp("tfds"))
+  runner.CACHE = str(tmp_path_factory.mktemp("compiled"))

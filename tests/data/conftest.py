@@ -1,0 +1,16 @@
+"""The embedded digits, prepared once per session."""
+
+import pytest
+from tiny_datasets import make_settings
+
+from cnn_zoo.data import Dataset, open_dataset
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory) -> str:
+  return str(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture(scope="session")
+def digits(directory) -> Dataset:
+  return open_dataset(make_settings(directory=directory))

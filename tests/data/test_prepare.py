@@ -1,0 +1,218 @@
+"""TFDS's own builders on tiny archives of the real layout, from the archive to batches."""
+
+import gzip
+import io
+import pathlib
+import struct
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_datasets import make_settings
+
+from cnn_zoo.data import open_dataset, test_batches, train_batches
+from cnn_zoo.data.decode import decode_image
+from cnn_zoo.data.prepare import prepare_dataset
+from cnn_zoo.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+RNG = np.random.default_rng(0)
+
+
+def random_images(*shape):
+  return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def encode(colour, mode="RGB", format="jpeg", size=(50, 37)):
+  """An image of one colour."""
+  data = io.BytesIO()
+  Image.new("RGB", size, colour).convert(mode).save(data, format=format)
+  return data.getvalue()
+
+
+def tar(path, files):
+  mode = "w:gz" if path.name.endswith("gz") else "w"
+  with tarfile.open(path, mode) as archive:
+    for name, data in files.items():
+      member = tarfile.TarInfo(name)
+      member.size = len(data)
+      archive.addfile(member, io.BytesIO(data))
+
+
+def tar_bytes(path, files):
+  tar(path, files)
+  data = path.read_bytes()
+  path.unlink()
+  return data
+
+
+@pytest.fixture
+def manual(tmp_path):
+  path = tmp_path / "archives"
+  path.mkdir()
+  return path
+
+
+@pytest.fixture
+def any_checksum(monkeypatch):
+  """The tiny archives have other checksums than the ones TFDS knows."""
+  from tensorflow_datasets.core.download import download_manager
+
+  monkeypatch.setattr(download_manager.DownloadManager, "_register_or_validate_checksums", lambda self, **_: None)
+
+
+def prepare_and_open(name, tmp_path, manual):
+  settings = make_settings(name=name, directory=str(tmp_path / "datasets"), image_size=32, crop="random", flip=True)
+  assert prepare_dataset(name, settings.directory, str(manual))
+  assert not prepare_dataset(name, settings.directory, str(manual))
+  dataset = open_dataset(settings)
+  assert dataset.num_classes == len(dataset.class_names)
+  batch = next(train_batches(dataset, settings, seed=0, batch_size=2 * dataset.num_train))
+  assert batch["image"].shape == (2 * dataset.num_train, 32, 32, dataset.channels)
+  assert sum(batch["mask"].sum() for batch in test_batches(dataset, settings, batch_size=2)) == dataset.num_test
+  return dataset
+
+
+def test_imagenet(tmp_path, manual, monkeypatch):
+  from tensorflow_datasets.core import shuffle
+
+  monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)  # as for the real one, which goes through files on disk
+  train = {
+    "n01440764": {"n01440764_18.JPEG": encode("red"), "n01440764_36.JPEG": encode("lime")},
+    # Two of those that TFDS converts: a JPEG in CMYK and a PNG.
+    "n01739381": {"n01739381_1309.JPEG": encode("blue", mode="CMYK")},
+    "n02105855": {"n02105855_2933.JPEG": encode("blue", format="png")},
+    "n15075141": {"n15075141_54.JPEG": encode("white", mode="L")},
+  }
+  classes = {f"{name}.tar": tar_bytes(manual / "class.tar", files) for name, files in train.items()}
+  tar(manual / "ILSVRC2012_img_train.tar", classes)
+  # The labels of these are the first three lines of TFDS's list for the 50,000.
+  validation = {
+    f"ILSVRC2012_val_0000000{i}.JPEG": encode(colour) for i, colour in enumerate(("red", "lime", "blue"), 1)
+  }
+  tar(manual / "ILSVRC2012_img_val.tar", validation)
+
+  dataset = prepare_and_open("imagenet", tmp_path, manual)
+  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (1000, 3, 5, 3)
+  assert dataset.class_names[0] == "n01440764" and dataset.class_names[-1] == "n15075141"
+  colours = {"n01440764_18": (255, 0, 0), "n01440764_36": (0, 255, 0), "n15075141_54": (255, 255, 255)}
+  for record in dataset.train:
+    name = record["file_name"].decode().removesuffix(".JPEG")
+    assert dataset.class_names[record["label"]] == name.split("_")[0]
+    assert record["image"][:2] == b"\xff\xd8"
+    np.testing.assert_allclose(decode_image(record["image"], 3)[18, 25], colours.get(name, (0, 0, 255)), atol=3)
+  labels = {record["file_name"].decode(): dataset.class_names[record["label"]] for record in dataset.test}
+  assert labels == dict(zip(validation, ("n01751748", "n09193705", "n02105855"), strict=True))
+  np.testing.assert_array_equal(
+    [record["image"] for record in dataset.test], [validation[record["file_name"].decode()] for record in dataset.test]
+  )
+
+
+def test_imagenette(tmp_path, manual, any_checksum):
+  files = {}
+  for split, classes in {"train": ("n01440764", "n02102040"), "val": ("n03888257",)}.items():
+    for name in classes:
+      files |= {f"imagenette2-320/{split}/{name}/{split}_{name}_{i}.JPEG": encode("red") for i in range(3)}
+  tar(manual / "imagenette2-320.tgz", files)
+  dataset = prepare_and_open("imagenette", tmp_path, manual)
+  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (10, 3, 6, 3)
+  assert (
+    sorted(dataset.class_names[record["label"]] for record in dataset.train) == ["n01440764"] * 3 + ["n02102040"] * 3
+  )
+
+
+def test_cifar10(tmp_path, manual, any_checksum):
+  images = random_images(6, 32, 32, 3)
+  names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+  files = {"cifar-10-batches-bin/batches.meta.txt": "\n".join(names).encode()}
+  for label, image in enumerate(images):
+    file = f"data_batch_{label + 1}.bin" if label < 5 else "test_batch.bin"
+    files[f"cifar-10-batches-bin/{file}"] = bytes([label]) + image.transpose(2, 0, 1).tobytes()
+  tar(manual / "cifar-10-binary.tar.gz", files)
+  dataset = prepare_and_open("cifar10", tmp_path, manual)
+  assert (dataset.class_names, dataset.channels, dataset.num_train, dataset.num_test) == (names, 3, 5, 1)
+  for record in [*dataset.train, *dataset.test]:
+    np.testing.assert_array_equal(decode_image(record["image"], 3), images[record["label"]])
+
+
+def test_cifar100(tmp_path, manual, any_checksum):
+  images = random_images(6, 32, 32, 3)
+  files = {
+    "coarse_label_names.txt": "\n".join(f"coarse {i}" for i in range(20)).encode(),
+    "fine_label_names.txt": "\n".join(f"fine {i}" for i in range(100)).encode(),
+    "train.bin": b"".join(bytes([19, i]) + images[i].transpose(2, 0, 1).tobytes() for i in range(4)),
+    "test.bin": b"".join(bytes([0, i]) + images[i].transpose(2, 0, 1).tobytes() for i in range(4, 6)),
+  }
+  tar(manual / "cifar-100-binary.tar.gz", {f"cifar-100-binary/{name}": data for name, data in files.items()})
+  dataset = prepare_and_open("cifar100", tmp_path, manual)
+  assert (dataset.num_classes, dataset.class_names[7], dataset.num_train, dataset.num_test) == (100, "fine 7", 4, 2)
+  for record in [*dataset.train, *dataset.test]:
+    np.testing.assert_array_equal(decode_image(record["image"], 3), images[record["label"]])
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_mnist(name, tmp_path, manual, any_checksum, monkeypatch):
+  from tensorflow_datasets.image_classification import mnist
+
+  monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", 6)  # the builder reads this many, whatever the files say
+  monkeypatch.setattr(mnist, "_TEST_EXAMPLES", 4)
+  images = random_images(10, 28, 28)
+  for prefix, part in {"train": range(6), "t10k": range(6, 10)}.items():
+    with gzip.open(manual / f"{prefix}-images-idx3-ubyte.gz", "wb") as file:
+      file.write(struct.pack(">IIII", 2051, len(part), 28, 28) + images[part].tobytes())
+    with gzip.open(manual / f"{prefix}-labels-idx1-ubyte.gz", "wb") as file:
+      file.write(struct.pack(">II", 2049, len(part)) + bytes(part))
+  dataset = prepare_and_open(name, tmp_path, manual)
+  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (10, 1, 6, 4)
+  for record in [*dataset.train, *dataset.test]:
+    np.testing.assert_array_equal(decode_image(record["image"], 1)[:, :, 0], images[record["label"]])
+
+
+def test_missing_archives(tmp_path, manual):
+  (manual / "ILSVRC2012_img_train.tar").touch()
+  with pytest.raises(UserError, match=f"imagenet needs ILSVRC2012_img_val.tar in {manual} .*https://image-net.org"):
+    prepare_dataset("imagenet", str(tmp_path / "datasets"), str(manual))
+
+
+def test_a_builder_that_needs_tensorflow(tmp_path, manual, any_checksum, monkeypatch):
+  from tensorflow_datasets.image_classification import cifar
+
+  (manual / "cifar-10-binary.tar.gz").write_bytes(tar_bytes(tmp_path / "empty.tar.gz", {}))
+  monkeypatch.setattr(cifar.Cifar10, "_split_generators", lambda self, _: cifar.tf.signal.stft)
+  with pytest.raises(UserError, match=r"cifar10 can only be prepared with TensorFlow installed, for tensorflow.signal"):
+    prepare_dataset("cifar10", str(tmp_path), str(manual))
+
+
+def test_no_network(tmp_path, manual, monkeypatch):
+  from tensorflow_datasets.core.download import downloader
+
+  def refuse(*_, **__):
+    raise ConnectionError("no route to host")
+
+  monkeypatch.setattr(downloader, "_open_url", refuse)
+  with pytest.raises(UserError, match=r"cifar10 cannot be prepared in .*: no route to host"):
+    prepare_dataset("cifar10", str(tmp_path), str(manual))
+
+
+def run_script(*arguments):
+  command = [sys.executable, "scripts/prepare_data.py", *arguments]
+  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_script_refuses_in_one_line(tmp_path):
+  result = run_script("imagenet", f"--directory={tmp_path}")
+  assert (result.returncode, result.stdout) == (2, "")
+  assert result.stderr.startswith("error: imagenet needs ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar in ")
+  assert result.stderr.count("\n") == 1
+
+
+def test_script_lists_and_does_not_repeat(digits, directory):
+  result = run_script("--list", f"--directory={directory}")
+  lines = result.stdout.splitlines()
+  assert result.returncode == 0 and len(lines) == 8
+  assert "  digits         prepared" in lines and "  imagenet       not prepared" in lines
+  result = run_script("digits", f"--directory={directory}")
+  assert (result.returncode, result.stdout) == (0, f"digits is already prepared in {directory}\n")

@@ -1,0 +1,174 @@
+"""Mistakes end with one line and exit code 2."""
+
+import concurrent.futures
+import os
+import sys
+
+import pytest
+import runner
+
+import train
+from cnn_zoo.training import command_line
+
+LENET5 = "--config=configs/lenet5.py"
+
+SYNTAX = "def get_config():\n  return (\n"
+RAISES = "from configs import base\n\n\ndef get_config():\n  return base.get_config()['optimiser']\n"
+
+# What is typed after train.py, and what the line says. Found before a device is used.
+TYPED = {
+  "no config": ([], "--config is missing; valid: --config=configs/NAME.py"),
+  "no file": (
+    ["--config=configs/lenet6.py"],
+    "config='configs/lenet6.py' is not there; did you mean configs/lenet5.py",
+  ),
+  "no folder": (["--config=nowhere/lenet5.py"], "config='nowhere/lenet5.py' is not there; nowhere holds no"),
+  "override alone": (["--config.steps=3"], "--config.steps needs --config=configs/NAME.py"),
+  "dataset": (["--config=configs/lenet5.py:cifar11"], "dataset='cifar11' is not known; did you mean cifar1"),
+  "field": ([LENET5, "--config.batch_sise=3"], "config has no field 'batch_sise'; did you mean batch_size"),
+  "nested field": ([LENET5, "--config.optimizer.lr=3"], "config.optimizer has no field 'lr'"),
+  "field of a value": ([LENET5, "--config.seed.x=3"], "config.seed has no field 'x'; config.seed is a plain value"),
+  "int": ([LENET5, "--config.batch_size=many"], "config.batch_size='many' must be a whole number"),
+  "float for int": ([LENET5, "--config.batch_size=6.4"], "config.batch_size='6.4' must be a whole number"),
+  "placeholder": ([LENET5, "--config.steps=soon"], "config.steps='soon' must be a whole number"),
+  "float": (
+    [LENET5, "--config.optimizer.learning_rate=fast"],
+    "config.optimizer.learning_rate='fast' must be a number",
+  ),
+  "bool": ([LENET5, "--config.data.flip=maybe"], "config.data.flip='maybe' must be true or false"),
+  "group": ([LENET5, "--config.optimizer=sgd"], "config.optimizer is a group; set one of its fields: "),
+  "flag": ([LENET5, "--workdri=x"], "Unknown command line flag 'workdri'"),
+  "model": ([LENET5, "--config.model.name=lenet6"], "='lenet6' is not known; did you mean lenet5"),
+  "optimizer": ([LENET5, "--config.optimizer.name=adamv"], "config.optimizer.name='adamv' is not known; did you mean"),
+  "schedule": (
+    [LENET5, "--config.schedule.name=linear"],
+    "config.schedule.name='linear' is not known; did you mean cosine",
+  ),
+  "dtype": ([LENET5, "--config.dtype=float31"], "config.dtype='float31' is not known; did you mean float32"),
+  "task": ([LENET5, "--config.task=detection"], "config.task='detection' is not known"),
+  "lowering": ([LENET5, "--config.convolution_lowering=cudnn"], "convolution_lowering='cudnn' is not known"),
+  "on_nan": ([LENET5, "--config.on_nan=ignore"], "config.on_nan='ignore' is not known"),
+  "no steps": ([LENET5, "--config.steps=0"], "config.steps=0 must be at least 1"),
+  "negative steps": ([LENET5, "--config.steps=-5"], "config.steps=-5 must be at least 1"),
+  "no epochs": ([LENET5, "--config.epochs=0"], "config.epochs=0.0 must be above 0"),
+  "negative epochs": ([LENET5, "--config.epochs=-1"], "config.epochs=-1.0 must be above 0"),
+  "batch": ([LENET5, "--config.batch_size=0"], "config.batch_size=0 must be at least 1"),
+  "accumulate": (
+    [LENET5, "--config.accumulate=5"],
+    "config.batch_size=64 does not divide over 1 devices x accumulate=5",
+  ),
+  "ema": ([LENET5, "--config.ema_decay=1"], "config.ema_decay=1.0 must be at least 0 and below 1"),
+  "smoothing": ([LENET5, "--config.label_smoothing=1.5"], "config.label_smoothing=1.5 must be"),
+  "log": ([LENET5, "--config.log_every_steps=0"], "config.log_every_steps=0 must be at least 1"),
+  "weight decay": ([LENET5, "--config.optimizer.weight_decay=-1"], "config.optimizer.weight_decay=-1.0 must not be"),
+  "small image": ([LENET5, "--config.data.image_size=16"], "is too small for kernel_size=(5, 5)"),
+  "groups": (
+    ["--config=configs/efficientnet_b0.py", "--config.model.depth=0.1", "--config.batch_norm.group_size=48"],
+    "batch_norm.group_size=48 does not divide the batch of 64",
+  ),
+}
+
+
+def check_line(err, says):
+  lines = err.splitlines()
+  assert len(lines) == 1, err
+  assert lines[0].startswith("error: ") and says in lines[0]
+
+
+def forget_flags():
+  """As if none had been typed; ml_collections defines one for every override."""
+  every = command_line.flags.FLAGS
+  every.unparse_flags()
+  for flag in ("config", "workdir"):
+    every[flag].unparse()
+  for flag in [flag for flag in every if flag.startswith("config.")]:
+    delattr(every, flag)
+
+
+@pytest.mark.parametrize("case", TYPED)
+def test_mistake(case, tmp_path, capsys, monkeypatch):
+  """In this process: the same functions that train.py calls, with the same flags."""
+  typed, says = TYPED[case]
+  monkeypatch.chdir(runner.ROOT)
+  forget_flags()
+  argv = ["train.py", f"--workdir={tmp_path / 'run'}", *typed]
+  monkeypatch.setattr(sys, "argv", argv)  # where ml_collections looks for overrides
+  with pytest.raises(SystemExit) as exit_:
+    command_line.run(train.main, argv)
+  assert exit_.value.code == 2
+  check_line(capsys.readouterr().err, says)
+
+
+def test_processes(tmp_path):
+  """As a person types it."""
+  (tmp_path / "file").write_text("")
+  (tmp_path / "syntax.py").write_text(SYNTAX)
+  (tmp_path / "raises.py").write_text(RAISES)
+  (tmp_path / "empty").mkdir()
+  workdir = f"--workdir={tmp_path / 'run'}"
+  other = tmp_path / "other"
+  runner.train_process("lenet5", other, {"steps": 1})
+  eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+  empty = {"TFDS_DATA_DIR": str(tmp_path / "empty")}
+  small = [f"--config.{field}={value}" for field, value in runner.TINY_EFFICIENTNET.items()]
+  cases = [
+    ([workdir], {}, "--config is missing"),
+    (["--config=configs/lenet.py", workdir], {}, "did you mean configs/lenet5.py"),
+    ([f"--config={tmp_path}/syntax.py", workdir], {}, "syntax.py' has a syntax error in line 2"),
+    ([f"--config={tmp_path}/raises.py", workdir], {}, "raises.py' raises KeyError in line 5"),
+    ([LENET5, workdir, "--config.batchsize=3"], {}, "config has no field 'batchsize'; did you mean batch_size"),
+    ([LENET5, workdir, "--config.seed=one"], {}, "config.seed='one' must be a whole number"),
+    ([LENET5, workdir, "--nonsense"], {}, "Unknown command line flag 'nonsense'"),
+    (
+      [LENET5, workdir, "--config.batch_size=60"],
+      eight,
+      "config.batch_size=60 does not divide over 8 devices; valid: m",
+    ),
+    ([LENET5, workdir, "--config.accumulate=3"], eight, "8 devices x accumulate=3; valid: multiples of 24"),
+    ([LENET5, f"--workdir={tmp_path}/file/run"], {}, "/file/run' cannot be written: Not a directory; give another"),
+    ([LENET5, f"--workdir={other}", "--config.steps=2"], {}, "holds another run (steps: 1 -> 2); give another"),
+    (
+      ["--config=configs/efficientnet_b0.py", f"--workdir={other}", *small],
+      {},
+      "model.name: 'lenet5' -> 'efficientnet_b0'",
+    ),
+    (
+      ["--config=configs/lenet5.py:cifar10", workdir],
+      empty,
+      "run: python scripts/prepare_data.py cifar10 --directory=",
+    ),
+    ([LENET5, workdir, "--config.data.image_size=16"], {}, "is too small for kernel_size=(5, 5)"),
+  ]
+
+  def run(case):
+    typed, environment, says = case
+    _, err = runner.finish(runner.start(["train.py", *typed], **environment), code=2)
+    return err, says
+
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    for err, says in pool.map(run, cases):
+      check_line(err, says)
+  assert not (tmp_path / "run" / "metrics.jsonl").exists()
+  assert runner.saved_steps(other) == [1]
+
+
+def test_default_workdir(monkeypatch):
+  """Named by what changes the run, so that the same command finds it again."""
+  flags = command_line.flags.FlagValues()
+  config = command_line.config_flags.DEFINE_config_file("config", None, "", flag_values=flags)
+  argv = [
+    "train.py",
+    f"--config={runner.ROOT}/configs/lenet5.py:mnist",
+    "--config.steps=3",
+    "--config.optimizer.name=sgd",
+    "--config.data.workers=2",
+    "--config.compilation_cache=/x",
+  ]
+  monkeypatch.setattr(sys, "argv", argv)
+  flags(argv)
+  assert config.value.data.name == "mnist"
+  assert command_line.default_workdir(flags["config"]) == "runs/lenet5-mnist,optimizer.name=sgd,steps=3"
+
+
+def test_nothing_is_written_at_home():
+  assert "pytest" in os.environ["TFDS_DATA_DIR"] and "pytest" in runner.CACHE

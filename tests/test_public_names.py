@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+import cnn_zoo
+from cnn_zoo.errors import UserError
+
+
+def test_public_names():
+  for name in cnn_zoo.__all__:
+    assert getattr(cnn_zoo, name).__doc__
+  assert {"create_convolution", "create_model", "describe", "list_convolutions", "list_models"} <= set(cnn_zoo.__all__)
+
+
+def test_import_is_light():
+  heavy = (
+    "('tensorflow', 'torch', 'matplotlib', 'pandas', 'orbax', 'grain', 'tensorflow_datasets', 'optax', 'absl.app')"
+  )
+  before = "import sys, jax, flax.nnx; before = set(sys.modules); import cnn_zoo; "
+  code = before + f"print([m for m in {heavy} if m in sys.modules and m not in before])"
+  assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_create_model():
+  model = cnn_zoo.create_model("lenet5", num_classes=3, in_channels=1, rngs=nnx.Rngs(0))
+  assert (model.c1.in_features, model.output.out_features, model.dtype) == (1, 3, jnp.float32)
+  assert "lenet5" in cnn_zoo.list_models()
+
+
+@pytest.mark.parametrize(
+  ("name", "out_features", "parameters"),
+  [
+    ("standard", 6, 9 * 4 * 6 + 6),
+    ("depthwise", 8, 9 * 8 + 8),
+    ("pointwise", 6, 4 * 6 + 6),
+  ],
+)
+def test_create_convolution(name, out_features, parameters):
+  assert name in cnn_zoo.list_convolutions()
+  kernel_size = (1, 1) if name == "pointwise" else (3, 3)
+  layer = cnn_zoo.create_convolution(name, 4, out_features, kernel_size, strides=2, rngs=nnx.Rngs(0))
+  assert layer(jnp.zeros((1, 5, 5, 4))).shape == (1, 3, 3, out_features)
+  assert layer.kernel[...].size + layer.bias[...].size == parameters
+
+
+@pytest.mark.parametrize(
+  ("arguments", "options", "message"),
+  [
+    (("standrad", 4, 4, (3, 3)), {}, "convolution='standrad' is not known; did you mean standard?"),
+    (("depthwise", 4, 6, (3, 3)), {}, "groups=4 must divide in_features=4 and out_features=6"),
+    (("depthwise", 4, 4, (3, 3)), {"groups": 2}, "convolution depthwise has no option 'groups'; valid: bias_init"),
+    (("pointwise", 4, 4, (3, 3)), {}, r"kernel_size=\(3, 3\) of a pointwise convolution must be 1"),
+    (("pointwise", 4, 4, 1), {}, "kernel_size=1 must have one size a spatial axis"),
+    (("standard", 4, 4, (3, 3)), {"stride": 2}, "has no option 'stride'; did you mean strides?"),
+  ],
+)
+def test_mistakes_are_told_in_one_line(arguments, options, message):
+  with pytest.raises(UserError, match=message) as error:
+    cnn_zoo.create_convolution(*arguments, **options, rngs=nnx.Rngs(0))
+  assert "\n" not in str(error.value)

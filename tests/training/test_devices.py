@@ -1,0 +1,92 @@
+"""The same numbers on one device, on eight and in two processes, and what crosses between them."""
+
+import re
+import shutil
+import socket
+
+import pytest
+import runner
+
+from cnn_zoo.training.loop import train
+
+EIGHT = "--xla_force_host_platform_device_count=8"
+
+# SGD, because AdamW's first updates are close to signs of gradients: where one is near zero, rounding turns it around.
+# Slowly, because the last layers have one pixel: statistics of 8 numbers a group amplify rounding.
+# XLA's own convolutions, as on GPUs and TPUs.
+SMALL = {
+  **runner.TINY_EFFICIENTNET,
+  "convolution_lowering": "lax",
+  "batch_size": 64,
+  "steps": 20,
+  "optimizer.name": "sgd",
+  "optimizer.learning_rate": 1e-3,
+}
+
+
+def test_lenet5_on_eight_devices(tmp_path):
+  fields = {"steps": 20, "log_every_steps": 1}
+  train(runner.load("lenet5", **fields), tmp_path / "one")
+  runner.train_process("lenet5", tmp_path / "eight", fields, XLA_FLAGS=EIGHT)
+  assert "8 x cpu" in (tmp_path / "eight" / "train.log").read_text()
+  assert len(runner.losses(tmp_path / "eight")) == 20
+  assert runner.losses(tmp_path / "eight") == pytest.approx(runner.losses(tmp_path / "one"), rel=1e-4)
+  (one,), (eight,) = runner.rows(tmp_path / "one", "test"), runner.rows(tmp_path / "eight", "test")
+  assert one["top1"] == eight["top1"] and one["loss"] == pytest.approx(eight["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("group_size", [None, 8])
+def test_efficientnet_on_eight_devices(group_size, tmp_path):
+  """With groups within a device, a step has one all-reduce: gradients, statistics and metrics together."""
+  fields = {**SMALL, **({"batch_norm.group_size": group_size} if group_size else {})}
+  # XLA writes down what it compiled; not from the cache, which has no texts.
+  dump = f"--xla_dump_to={tmp_path / 'hlo'} --xla_dump_hlo_as_text --xla_dump_hlo_module_re=jit_.*"
+  eight = runner.start(
+    runner.arguments("efficientnet_b0", tmp_path / "eight", {**fields, "compilation_cache": ""}),
+    XLA_FLAGS=f"{EIGHT} {dump}",
+  )
+  train(runner.load("efficientnet_b0", **fields), tmp_path / "one")
+  runner.finish(eight)
+  one, eight = runner.losses(tmp_path / "one"), runner.losses(tmp_path / "eight")
+  assert len(eight) == 20 and len(set(eight)) == 20
+  assert eight == pytest.approx(one, rel=1e-4)
+
+  programs = [path for path in (tmp_path / "hlo").glob("*after_optimizations.txt") if "eval_step" not in path.name]
+  text = "".join(path.read_text() for path in programs)
+  crossings = r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
+  found = re.findall(crossings, text)
+  assert found == ["all-reduce"] if group_size else len(found) > 20
+
+
+def free_port():
+  with socket.socket() as s:
+    s.bind(("127.0.0.1", 0))
+    return s.getsockname()[1]
+
+
+def test_two_processes(tmp_path):
+  """They train one run, of which process 0 alone writes metrics, and a single process goes on from their checkpoint."""
+  fields = {"steps": 20, "log_every_steps": 1, "checkpoint.every_steps": 7, "eval.every_epochs": 0.5}
+  coordinator = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}", "JAX_NUM_PROCESSES": "2"}
+  arguments = runner.arguments("lenet5", tmp_path / "two", fields)
+  processes = [runner.start(arguments, JAX_PROCESS_ID=str(i), **coordinator) for i in range(2)]
+  try:
+    (out, _), (quiet_out, quiet_err) = map(runner.finish, processes)
+  finally:
+    for process in processes:
+      process.kill()
+  assert "accumulate: 1" in out and "accumulate" not in quiet_out
+  assert "epoch" not in quiet_err
+  train(runner.load("lenet5", **fields), tmp_path / "one")
+  assert [row["step"] for row in runner.rows(tmp_path / "two")] == list(range(1, 21))
+  assert runner.losses(tmp_path / "two") == pytest.approx(runner.losses(tmp_path / "one"), rel=1e-5)
+  tests = [[(row["step"], row["top1"]) for row in runner.rows(tmp_path / run, "test")] for run in ("one", "two")]
+  assert tests[0] == tests[1] and len(tests[0]) == 2
+  assert runner.saved_steps(tmp_path / "two") == runner.saved_steps(tmp_path / "one")
+  assert "2 x cpu" in (tmp_path / "two" / "train.log").read_text()
+
+  # Its last checkpoint is taken away; one process goes on from the one before.
+  shutil.rmtree(tmp_path / "two" / "checkpoints" / "20")
+  train(runner.load("lenet5", **fields), tmp_path / "two")
+  assert "resuming from step 14 of 20" in (tmp_path / "two" / "train.log").read_text()
+  assert runner.losses(tmp_path / "two") == pytest.approx(runner.losses(tmp_path / "one"), rel=1e-5)

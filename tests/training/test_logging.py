@@ -1,0 +1,52 @@
+"""What a run writes down."""
+
+import json
+
+from cnn_zoo.training.logging import RunLog, read_metrics
+
+VALUES = {"loss": 1.0, "top1": 0.5}
+
+
+def write(workdir, start, steps, leader=True):
+  log = RunLog(workdir, start, 10, 64, leader)
+  for step in steps:
+    log.metrics("train", step, step / 3, VALUES)
+    log.advance(step)
+  log.say("something")
+  log.close()
+
+
+def test_a_resumed_run_writes_the_same_bytes(tmp_path):
+  for name in ("whole", "resumed"):
+    (tmp_path / name).mkdir()
+  write(tmp_path / "whole", 0, range(1, 11))
+  write(tmp_path / "resumed", 0, range(1, 8))
+  write(tmp_path / "resumed", 4, range(5, 11))  # steps 5 to 7 were not saved
+  whole = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+  assert whole == (tmp_path / "resumed" / "metrics.jsonl").read_bytes()
+  row = json.loads(whole.splitlines()[3])
+  assert row == {"split": "train", "step": 4, "epoch": 1.3333, "loss": 1.0, "top1": 0.5}
+
+
+def test_a_line_that_was_cut_off(tmp_path):
+  write(tmp_path, 0, range(1, 5))
+  path = tmp_path / "metrics.jsonl"
+  path.write_bytes(path.read_bytes()[:-12])
+  assert [row["step"] for row in read_metrics(path)] == [1, 2, 3]
+  write(tmp_path, 3, range(4, 6))
+  assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3, 4, 5]
+
+
+def test_a_run_that_starts_anew_forgets(tmp_path):
+  write(tmp_path, 0, range(1, 5))
+  write(tmp_path, 0, range(1, 3))
+  assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
+def test_other_processes_are_silent(tmp_path, capsys):
+  write(tmp_path, 0, range(1, 5), leader=False)
+  assert list(tmp_path.iterdir()) == [] and capsys.readouterr() == ("", "")
+
+
+def test_no_metrics_yet(tmp_path):
+  assert read_metrics(tmp_path / "metrics.jsonl") == []

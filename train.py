@@ -1,0 +1,47 @@
+"""Trains a model: python train.py --config=configs/NAME.py[:DATASET] [--workdir=DIR] [--config.field=value ...].
+
+The same command again goes on where the last one stopped.
+"""
+
+import gc
+import time
+
+_STARTED = time.monotonic()
+gc.set_threshold(100_000, 50, 50)  # collecting while modules load and models are traced costs a second
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from cnn_zoo.errors import UserError
+from cnn_zoo.training import command_line
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py, or configs/NAME.py:DATASET")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "where the run is kept; default: runs/NAME-DATASET and what is overridden"
+)
+
+
+def main():
+  """Trains what --config describes."""
+  if _CONFIG.value is None:
+    raise UserError("--config is missing; valid: --config=configs/NAME.py, for instance configs/lenet5.py")
+  from cnn_zoo.data import CorruptRecordError
+  from cnn_zoo.training.loop import TrainingError, train
+  from cnn_zoo.training.mesh import initialize_processes
+
+  initialize_processes()
+  workdir = Path(_WORKDIR.value or command_line.default_workdir(flags.FLAGS["config"]))
+  command_line.print_config(_CONFIG.value)
+  try:
+    train(_CONFIG.value, workdir, _STARTED)
+  except TrainingError as error:
+    sys.exit(f"error: {error}")
+  except (CorruptRecordError, OSError) as error:
+    sys.exit(f"error: {error}; what was saved is intact, the same command goes on from there")
+
+
+if __name__ == "__main__":
+  command_line.run(main)
