@@ -32,6 +32,7 @@ def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
 
   config.model = ConfigDict()  # the architecture's own options follow; None leaves the architecture's value
   config.model.name = model
+  config.model.convolution = "standard"  # what replaces its k x k convolutions: NAME or NAME:option=value,keep=LAYER
   for option, value in model_options(model).items():
     config.model[option] = placeholder(type(value))
 

@@ -1,6 +1,23 @@
-"""Convolutions: what they compute (`Convolution`) and how each is executed on each backend (`execution`)."""
+"""Convolutions: what they compute (a class a kind, a name a variant) and how each is executed (`execution`)."""
 
-from cnn_zoo.convolutions.convolution import Convolution, create_convolution, list_convolutions
+from cnn_zoo.convolutions.convolution import Convolution
 from cnn_zoo.convolutions.execution import lowering
+from cnn_zoo.convolutions.separable import (
+  DepthwiseSeparableConvolution,
+  InvertedBottleneck,
+  SpatiallySeparableConvolution,
+)
+from cnn_zoo.convolutions.transposed import TransposedConvolution
+from cnn_zoo.convolutions.variants import convolution_options, create_convolution, list_convolutions
 
-__all__ = ["Convolution", "create_convolution", "list_convolutions", "lowering"]
+__all__ = [
+  "Convolution",
+  "DepthwiseSeparableConvolution",
+  "InvertedBottleneck",
+  "SpatiallySeparableConvolution",
+  "TransposedConvolution",
+  "convolution_options",
+  "create_convolution",
+  "list_convolutions",
+  "lowering",
+]

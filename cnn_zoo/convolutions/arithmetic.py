@@ -40,6 +40,11 @@ def resolve_padding(padding: Padding, sizes, kernel_size, strides, dilation) -> 
       for size, stride, span in zip(sizes, strides, spans, strict=True)
     ]
     return tuple((total // 2, total - total // 2) for total in totals)
+  return padding_pairs(padding, rank)
+
+
+def padding_pairs(padding: Padding, rank: int) -> tuple[tuple[int, int], ...]:
+  """Padding given in numbers as (before, after) for each of `rank` spatial axes."""
   pairs = (padding,) * rank if isinstance(padding, int) else tuple(padding)
   pairs = tuple((p, p) if isinstance(p, int) else tuple(p) for p in pairs)
   if len(pairs) != rank or any(len(p) != 2 or min(p) < 0 for p in pairs):
@@ -52,4 +57,31 @@ def output_sizes(sizes, kernel_size, strides, padding: tuple[tuple[int, int], ..
   return tuple(
     max((size + sum(p) - d * (k - 1) - 1) // s + 1, 0)
     for size, k, s, p, d in zip(sizes, kernel_size, strides, padding, dilation, strict=True)
+  )
+
+
+def transposed_crops(padding: Padding, kernel_size, strides, dilation, output_padding) -> tuple[tuple[int, int], ...]:
+  """What a transposed convolution cuts off (before, after) each axis of the full overlap-add; below 0: adds.
+
+  "SAME": size * stride outputs; "VALID": nothing is cut; numbers: the padding p of the convolution it transposes, less
+  `output_padding` at the end (Dumoulin and Visin, relationship 14).
+  """
+  rank = len(kernel_size)
+  spans = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
+  if padding == "SAME":
+    if any(output_padding):
+      raise UserError(f"output_padding={output_padding} needs padding in numbers, not 'SAME'")
+    totals = [span - stride for span, stride in zip(spans, strides, strict=True)]
+    return tuple((max(t, 0) // 2, t - max(t, 0) // 2) for t in totals)
+  if isinstance(padding, str) and padding != "VALID":
+    raise UserError(f"padding={padding!r} of a transposed convolution is not known; valid: SAME, VALID or numbers")
+  pairs = padding_pairs(0 if padding == "VALID" else padding, rank)
+  return tuple((low, high - extra) for (low, high), extra in zip(pairs, output_padding, strict=True))
+
+
+def transposed_output_sizes(sizes, kernel_size, strides, crops, dilation) -> tuple[int, ...]:
+  """Spatial sizes of the output: stride (size - 1) + dilation (kernel - 1) + 1 less what is cut off."""
+  return tuple(
+    max(s * (size - 1) + d * (k - 1) + 1 - sum(crop), 0)
+    for size, k, s, crop, d in zip(sizes, kernel_size, strides, crops, dilation, strict=True)
   )

@@ -1,17 +1,16 @@
 """The convolution module: one class for every rank, stride, padding, dilation and grouping."""
 
-import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 from flax import nnx
 
 from cnn_zoo.convolutions import initializers
-from cnn_zoo.convolutions.arithmetic import Padding, output_sizes, per_axis, resolve_padding
+from cnn_zoo.convolutions.arithmetic import Padding, output_sizes, padding_pairs, per_axis, resolve_padding
 from cnn_zoo.convolutions.execution import convolve
 from cnn_zoo.convolutions.initializers import Initializer
-from cnn_zoo.errors import UserError, check_name, nearest
+from cnn_zoo.errors import UserError
 
 
 class Convolution(nnx.Module):
@@ -43,16 +42,18 @@ class Convolution(nnx.Module):
     bias_init: Initializer = initializers.zeros,
     rngs: nnx.Rngs,
   ):
-    if isinstance(kernel_size, int) or not len(kernel_size):
-      raise UserError(f"kernel_size={kernel_size} must have one size a spatial axis, such as (3, 3)")
-    self.kernel_size = per_axis("kernel_size", kernel_size, len(kernel_size))
+    self.kernel_size = check_kernel_size(kernel_size)
     rank = len(self.kernel_size)
     self.strides = per_axis("strides", strides, rank)
     self.dilation = per_axis("dilation", dilation, rank)
     self.padding = padding
     self.in_features, self.out_features, self.groups = in_features, out_features, groups
-    if groups < 1 or in_features % groups or out_features % groups:
-      raise UserError(f"groups={groups} must divide in_features={in_features} and out_features={out_features}")
+    self.use_bias, self.kernel_init, self.bias_init = use_bias, kernel_init, bias_init
+    check_groups(groups, in_features, out_features)
+    if isinstance(padding, str):
+      resolve_padding(padding, self.kernel_size, self.kernel_size, self.strides, self.dilation)  # is it known?
+    else:
+      padding_pairs(padding, rank)
     area = math.prod(self.kernel_size)
     fans = area * in_features / groups, area * out_features / groups
     shape = (*self.kernel_size, in_features // groups, out_features)
@@ -73,14 +74,18 @@ class Convolution(nnx.Module):
     """Multiply-adds for one batch of `input_shape`: one per output element, tap and input channel of its group."""
     return math.prod(self.output_shape(input_shape)) * math.prod(self.kernel_size) * self.in_features // self.groups
 
+  def parameters(self) -> int:
+    """How many numbers are learned: one per tap, input channel of a group and output channel, and the biases."""
+    weights = math.prod(self.kernel_size) * self.in_features // self.groups * self.out_features
+    return weights + self.out_features * self.use_bias
+
+  def receptive_field(self) -> tuple[int, ...]:
+    """How far apart the first and the last input that reach one output are, per axis, both counted."""
+    return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
+
   def _geometry(self, input_shape):
     """The padding of each axis and the output's spatial sizes."""
-    rank = len(self.kernel_size)
-    if len(input_shape) != rank + 2 or input_shape[-1] != self.in_features:
-      raise UserError(
-        f"input {tuple(input_shape)} does not fit kernel_size={self.kernel_size}, in_features={self.in_features}: "
-        f"expected [batch, {rank} spatial axes, {self.in_features}]"
-      )
+    check_input(input_shape, self.kernel_size, self.in_features)
     sizes = input_shape[1:-1]
     padding = resolve_padding(self.padding, sizes, self.kernel_size, self.strides, self.dilation)
     out = output_sizes(sizes, self.kernel_size, self.strides, padding, self.dilation)
@@ -92,54 +97,24 @@ class Convolution(nnx.Module):
     return padding, out
 
 
-def _standard(in_features, out_features, kernel_size, **options):
-  return Convolution(in_features, out_features, kernel_size, **options)
+def check_kernel_size(kernel_size: Sequence[int]) -> tuple[int, ...]:
+  """The kernel size as a tuple; raises UserError unless it is one size of at least 1 for each spatial axis."""
+  if isinstance(kernel_size, int) or not len(kernel_size):
+    raise UserError(f"kernel_size={kernel_size} must have one size a spatial axis, such as (3, 3)")
+  return per_axis("kernel_size", kernel_size, len(kernel_size))
 
 
-def _depthwise(in_features, out_features, kernel_size, **options):
-  return Convolution(in_features, out_features, kernel_size, groups=in_features, **options)
+def check_groups(groups: int, in_features: int, out_features: int) -> None:
+  """Raises UserError unless `groups` divides both numbers of features."""
+  if groups < 1 or in_features % groups or out_features % groups:
+    raise UserError(f"groups={groups} must divide in_features={in_features} and out_features={out_features}")
 
 
-def _pointwise(in_features, out_features, kernel_size, **options):
-  convolution = Convolution(in_features, out_features, kernel_size, **options)
-  if any(k != 1 for k in convolution.kernel_size):
-    raise UserError(f"kernel_size={tuple(kernel_size)} of a pointwise convolution must be 1 in every axis")
-  return convolution
-
-
-_VARIANTS: dict[str, Callable[..., nnx.Module]] = {
-  "standard": _standard,
-  "depthwise": _depthwise,
-  "pointwise": _pointwise,
-}
-
-
-def list_convolutions() -> list[str]:
-  """The names that `create_convolution` takes."""
-  return sorted(_VARIANTS)
-
-
-def create_convolution(
-  name: str, in_features: int, out_features: int, kernel_size: Sequence[int], *, rngs: nnx.Rngs, **options
-) -> nnx.Module:
-  """A convolution by name.
-
-  Args:
-    name: "standard" (every output channel sees every input channel, or those of its group with `groups`), "depthwise"
-      (each channel by itself; out_features is a multiple of in_features) or "pointwise" (1 x 1).
-    in_features: channels of the input.
-    out_features: channels of the output.
-    kernel_size: one size a spatial axis; its length is the rank.
-    rngs: the source of initial values.
-    **options: strides, padding, dilation, use_bias, kernel_init, bias_init and, for "standard", groups.
-
-  Raises:
-    UserError: if the name or an option is not known or the sizes do not fit it.
-  """
-  check_name("convolution", name, _VARIANTS)
-  valid = [p.name for p in inspect.signature(Convolution.__init__).parameters.values() if p.kind is p.KEYWORD_ONLY]
-  valid = set(valid) - {"rngs"} - (set() if name == "standard" else {"groups"})
-  for option in options:
-    if option not in valid:
-      raise UserError(f"convolution {name} has no option {option!r}; {nearest(option, valid)}")
-  return _VARIANTS[name](in_features, out_features, kernel_size, rngs=rngs, **options)
+def check_input(input_shape: Sequence[int], kernel_size: tuple[int, ...], in_features: int) -> None:
+  """Raises UserError unless `input_shape` is [batch, one size for each axis of the kernel, in_features]."""
+  rank = len(kernel_size)
+  if len(input_shape) != rank + 2 or input_shape[-1] != in_features:
+    raise UserError(
+      f"input {tuple(input_shape)} does not fit kernel_size={kernel_size}, in_features={in_features}: "
+      f"expected [batch, {rank} spatial axes, {in_features}]"
+    )

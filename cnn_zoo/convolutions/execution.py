@@ -46,6 +46,22 @@ def convolve(x, kernel, strides, padding, dilation, groups):
   return _choose(x, kernel, strides, groups)(x, kernel, strides, padding, dilation, groups)
 
 
+def convolve_transposed(x, kernel, strides, crops, dilation, groups):
+  """The transposed convolution of x [batch, *spatial, in] by kernel [*kernel_size, in / groups, out].
+
+  Args:
+    crops: what is cut off (before, after) each spatial axis of the sum of all scaled kernels; below 0 adds zeros.
+    The others are those of `convolve`.
+
+  Returns:
+    [batch, *output sizes, out].
+  """
+  spans = [d * (k - 1) for k, d in zip(kernel.shape[:-2], dilation, strict=True)]
+  padding = [(span - low, span - high) for span, (low, high) in zip(spans, crops, strict=True)]
+  flipped = jnp.flip(kernel, range(len(strides)))
+  return _lax(x, flipped, (1,) * len(strides), padding, dilation, groups, lhs_dilation=strides)
+
+
 def _choose(x, kernel, strides, groups):
   """The rule. On GPUs and TPUs XLA's own convolutions are the fast ones; on CPUs only the large dense ones are."""
   if _lowering == "lax" or jax.default_backend() != "cpu":
@@ -59,7 +75,7 @@ def _choose(x, kernel, strides, groups):
   return _lax
 
 
-def _lax(x, kernel, strides, padding, dilation, groups):
+def _lax(x, kernel, strides, padding, dilation, groups, lhs_dilation=None):
   rank = x.ndim - 2
   letters = "".join("DHW"[3 - rank :]) if rank <= 3 else "".join(chr(ord("a") + i) for i in range(rank))
   return lax.conv_general_dilated(
@@ -67,6 +83,7 @@ def _lax(x, kernel, strides, padding, dilation, groups):
     kernel,
     strides,
     padding,
+    lhs_dilation=lhs_dilation,
     rhs_dilation=dilation,
     dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
     feature_group_count=groups,

@@ -1,7 +1,7 @@
 """The models by name."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from cnn_zoo.errors import UserError, check_name, nearest
+from cnn_zoo.models.slot import parse_convolution, replace_convolutions
 
 
 class Setting(NamedTuple):
@@ -50,7 +51,14 @@ def model_options(name: str) -> dict[str, object]:
 
 
 def create_model(
-  name: str, *, num_classes: int = 1000, in_channels: int = 3, dtype=None, rngs: nnx.Rngs, **architecture_options
+  name: str,
+  *,
+  num_classes: int = 1000,
+  in_channels: int = 3,
+  convolution: str | Mapping = "standard",
+  dtype=None,
+  rngs: nnx.Rngs,
+  **architecture_options,
 ) -> nnx.Module:
   """A model that maps a channels-last batch [batch, *spatial, in_channels] to float32 logits [batch, num_classes].
 
@@ -60,12 +68,14 @@ def create_model(
     name: one of `list_models()`.
     num_classes: width of the logits.
     in_channels: channels of the input.
+    convolution: the variant that takes the place of each convolution of more than one tap, a name or a name with
+      options (`slot.replace_convolutions`); "standard" leaves the architecture's own.
     dtype: what it computes in (default float32); parameters are float32 always.
     rngs: the source of initial values (`params`) and of training noise (`dropout`).
     **architecture_options: what `model_options(name)` lists; None leaves the architecture's own value.
 
   Raises:
-    UserError: for a name or an option that does not exist.
+    UserError: for a name or an option that does not exist, and for a layer that `convolution` cannot replace.
   """
   valid = model_options(name)
   for field, value in (("num_classes", num_classes), ("in_channels", in_channels)):
@@ -75,9 +85,12 @@ def create_model(
     if option not in valid:
       raise UserError(f"model {name} has no option {option!r}; {nearest(option, valid) if valid else 'it has none'}")
   given = {k: v for k, v in architecture_options.items() if v is not None}
-  return _BUILDERS[name](
+  parse_convolution(convolution)  # a mistake in it is told before anything is built
+  model = _BUILDERS[name](
     num_classes=num_classes, in_channels=in_channels, dtype=dtype or jnp.float32, rngs=rngs, **given
   )
+  replace_convolutions(model, convolution, rngs=rngs)
+  return model
 
 
 def abstract_model(name: str, **options) -> nnx.Module:

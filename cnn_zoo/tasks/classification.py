@@ -3,10 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-MEAN, STD = (
-  0.5,
-  0.25,
-)  # of pixels in [0, 1]: one value for every dataset, so that a model's input means the same everywhere
+# Of pixels in [0, 1]: one value for every dataset, so that a model's input means the same everywhere.
+MEAN, STD = 0.5, 0.25
 
 
 def normalize(image: jax.Array, dtype) -> jax.Array:

@@ -1,0 +1,92 @@
+"""The transposed convolution: the gradient of a convolution by its input, used as a layer that enlarges."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+
+from cnn_zoo.convolutions import initializers
+from cnn_zoo.convolutions.arithmetic import Padding, per_axis, transposed_crops, transposed_output_sizes
+from cnn_zoo.convolutions.convolution import check_groups, check_input, check_kernel_size
+from cnn_zoo.convolutions.execution import convolve_transposed
+from cnn_zoo.convolutions.initializers import Initializer
+from cnn_zoo.errors import UserError
+
+
+class TransposedConvolution(nnx.Module):
+  """Every input element adds a copy of the kernel, scaled by it, to the output, `strides` apart; overlaps are summed.
+
+  [batch, *spatial, in_features] -> [batch, *output sizes, out_features]. An axis of n elements becomes stride (n - 1)
+  + dilation (kernel - 1) + 1 - 2 padding + output_padding long (Dumoulin and Visin, A guide to convolution arithmetic,
+  2016, relationship 14). "SAME" makes it stride * n long. Values equal those of PyTorch's ConvTranspose.
+
+  Attributes:
+    kernel: [*kernel_size, in_features / groups, out_features], not flipped.
+    bias: [out_features], or None.
+
+  Raises:
+    UserError: as `Convolution`, and for an output padding below 0 or not below the stride.
+  """
+
+  def __init__(
+    self,
+    in_features: int,
+    out_features: int,
+    kernel_size: Sequence[int],
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    output_padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    use_bias: bool = True,
+    kernel_init: Initializer = initializers.he_normal_fan_out,
+    bias_init: Initializer = initializers.zeros,
+    rngs: nnx.Rngs,
+  ):
+    self.kernel_size = check_kernel_size(kernel_size)
+    rank = len(self.kernel_size)
+    self.strides = per_axis("strides", strides, rank)
+    self.dilation = per_axis("dilation", dilation, rank)
+    extra = (output_padding,) * rank if isinstance(output_padding, int) else tuple(output_padding)
+    if len(extra) != rank or any(not 0 <= e < s for e, s in zip(extra, self.strides, strict=True)):
+      raise UserError(
+        f"output_padding={output_padding} must be at least 0 and below strides={self.strides} in every axis"
+      )
+    self.crops = transposed_crops(padding, self.kernel_size, self.strides, self.dilation, extra)
+    self.in_features, self.out_features, self.groups, self.use_bias = in_features, out_features, groups, use_bias
+    check_groups(groups, in_features, out_features)
+    area = math.prod(self.kernel_size) / math.prod(self.strides)  # taps that meet in one output
+    fans = area * in_features / groups, area * out_features / groups
+    shape = (*self.kernel_size, in_features // groups, out_features)
+    self.kernel = nnx.Param(initializers.draw(rngs.params(), kernel_init, shape, *fans))
+    self.bias = nnx.Param(initializers.draw(rngs.params(), bias_init, (out_features,), *fans)) if use_bias else None
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """The transposed convolution of x [batch, *spatial, in_features]."""
+    self.output_shape(x.shape)
+    y = convolve_transposed(x, self.kernel[...].astype(x.dtype), self.strides, self.crops, self.dilation, self.groups)
+    return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+
+  def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of the output for an input of shape [batch, *spatial, in_features]."""
+    check_input(input_shape, self.kernel_size, self.in_features)
+    sizes = transposed_output_sizes(input_shape[1:-1], self.kernel_size, self.strides, self.crops, self.dilation)
+    if min(sizes) < 1:
+      raise UserError(f"input {tuple(input_shape)} is too small: padding cuts off all of the output")
+    return (input_shape[0], *sizes, self.out_features)
+
+  def parameters(self) -> int:
+    """How many numbers are learned: one per tap, input channel of a group and output channel, and the biases."""
+    weights = math.prod(self.kernel_size) * self.in_features // self.groups * self.out_features
+    return weights + self.out_features * self.use_bias
+
+  def multiply_adds(self, input_shape: Sequence[int]) -> int:
+    """Multiply-adds for one batch: one per input element, tap and output channel of its group, cut off or not."""
+    self.output_shape(input_shape)
+    return math.prod(input_shape) * math.prod(self.kernel_size) * self.out_features // self.groups
+
+  def receptive_field(self) -> tuple[int, ...]:
+    """The most inputs between the first and the last that reach one output, per axis, both counted."""
+    return tuple(d * (k - 1) // s + 1 for k, d, s in zip(self.kernel_size, self.dilation, self.strides, strict=True))

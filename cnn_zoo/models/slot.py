@@ -1,0 +1,144 @@
+"""The slot: any convolution variant in the place of an architecture's own k x k convolutions."""
+
+import ast
+from collections.abc import Mapping
+
+from flax import nnx
+
+from cnn_zoo.convolutions import Convolution, convolution_options, create_convolution
+from cnn_zoo.convolutions.arithmetic import padding_pairs, per_axis
+from cnn_zoo.errors import UserError, check_name, nearest
+from cnn_zoo.layers import BatchNorm
+
+_NORMALIZATIONS = {"batch": BatchNorm, "none": None}
+
+
+def replace_convolutions(model: nnx.Module, convolution: str | Mapping, *, rngs: nnx.Rngs) -> None:
+  """Replaces every `Convolution` of `model` with more than one tap by a variant of the same shapes, in place.
+
+  What the variant has in common with the layer it replaces stays: strides, padding, groups, bias, initialiser.
+  Pointwise convolutions and transposed ones stay as they are.
+
+  Args:
+    convolution: a name of `list_convolutions()`, as "depthwise_separable"; a name with options, as
+      "grouped:groups=4,keep=stem"; or the same as a mapping, {"name": "grouped", "groups": 4, "keep": "stem"}. `keep`
+      names the layers that stay, by the beginning of their path, several joined by "+". `normalization` is "batch" or
+      "none". "standard" is the architecture's own and changes nothing.
+    rngs: the source of initial values.
+
+  Raises:
+    UserError: if the variant or an option does not exist, or a layer cannot be replaced; it names the layer.
+  """
+  name, options = parse_convolution(convolution)
+  keep = [path for path in str(options.pop("keep", "")).split("+") if path]
+  if name == "standard":
+    return
+  layers = {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
+  for path in keep:
+    if not any(_is_within(layer, path) for layer in layers):
+      raise UserError(f"convolution keep={path!r} is no layer of the model; {nearest(path, layers)}")
+  for path, layer in layers.items():
+    if isinstance(layer, Convolution) and max(layer.kernel_size) > 1 and not any(_is_within(path, k) for k in keep):
+      _set(model, path, _replacement(name, options, path, layer, rngs))
+
+
+def parse_convolution(convolution: str | Mapping) -> tuple[str, dict]:
+  """The variant's name and its options; raises UserError if the name or an option does not exist."""
+  if isinstance(convolution, Mapping):
+    options = dict(convolution)
+    name = options.pop("name", "standard")
+  else:
+    name, _, text = convolution.partition(":")
+    options = {}
+    for item in filter(None, text.split(",")):
+      option, equals, value = item.partition("=")
+      if not equals:
+        raise UserError(f"convolution={convolution!r} must be NAME or NAME:option=value,option=value")
+      options[option] = _value(value)
+  valid = {*convolution_options(name), "keep"} - {"strides", "padding", "use_bias", "kernel_init", "bias_init"}
+  for option, value in options.items():
+    if name == "standard":
+      raise UserError(f"convolution standard, the architecture's own, takes no option, here {option}={value}")
+    if option not in valid:
+      raise UserError(f"convolution {name} has no option {option!r}; {nearest(option, valid)}")
+    kind = str if option in ("keep", "normalization", "activation", "split") else int
+    if not isinstance(value, kind):
+      raise UserError(f"convolution {name}: {option}={value!r} must be a {'name' if kind is str else 'whole number'}")
+  if "normalization" in options:
+    check_name("normalization", options["normalization"], _NORMALIZATIONS)
+    options["normalization"] = _NORMALIZATIONS[options["normalization"]]
+  return name, options
+
+
+def _value(text):
+  try:
+    return ast.literal_eval(text)
+  except (SyntaxError, ValueError):
+    return text
+
+
+def _is_within(path, prefix):
+  return path == prefix or path.startswith(prefix + ".")
+
+
+def _replacement(name, options, path, layer, rngs):
+  own = {
+    "strides": layer.strides,
+    "padding": layer.padding,
+    "dilation": layer.dilation,
+    "groups": layer.groups,
+    "use_bias": layer.use_bias,
+    "kernel_init": layer.kernel_init,
+    "bias_init": layer.bias_init,
+  }
+  if name in ("grouped", "depthwise"):  # what these are is the number of groups
+    del own["groups"]
+  if name == "dilated":
+    dilation = per_axis("dilation", options.get("dilation", 2), len(layer.kernel_size))
+    own |= {"dilation": dilation, "padding": _same_sizes(layer, dilation)}
+  sizes = "x".join(map(str, layer.kernel_size))
+  what = f"convolution={name!r} cannot replace {path} ({sizes}, {layer.in_features} -> {layer.out_features} channels)"
+  if name == "transposed" and max(layer.strides) > 1:
+    raise UserError(f"{what}: with strides={layer.strides} it would enlarge, not reduce; keep={path} leaves it")
+  if name == "transposed" and layer.padding != "SAME":
+    own["padding"] = _transposed_padding(layer)
+  valid = convolution_options(name)
+  try:
+    return create_convolution(
+      name,
+      layer.in_features,
+      layer.out_features,
+      layer.kernel_size,
+      rngs=rngs,
+      **{option: value for option, value in {**own, **options}.items() if option in valid},
+    )
+  except UserError as error:
+    raise UserError(f"{what}: {error}; keep={path} leaves it") from None
+
+
+def _same_sizes(layer, dilation):
+  """Padding with which a larger dilation gives the layer's own output sizes."""
+  if layer.padding in ("SAME", "CAUSAL"):
+    return layer.padding
+  pairs = padding_pairs(0 if layer.padding == "VALID" else layer.padding, len(dilation))
+  extra = [(k - 1) * (new - old) for k, new, old in zip(layer.kernel_size, dilation, layer.dilation, strict=True)]
+  return tuple((low + e // 2, high + e - e // 2) for (low, high), e in zip(pairs, extra, strict=True))
+
+
+def _transposed_padding(layer):
+  """Padding with which a transposed convolution of stride 1 gives the layer's own output sizes."""
+  spans = [d * (k - 1) for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
+  if layer.padding == "CAUSAL":
+    return ((0, spans[0]),)
+  pairs = padding_pairs(0 if layer.padding == "VALID" else layer.padding, len(spans))
+  return tuple((span - low, span - high) for span, (low, high) in zip(spans, pairs, strict=True))
+
+
+def _set(model, path, module):
+  *parents, last = path.split(".")
+  for name in parents:
+    model = model[int(name)] if name.isdigit() else getattr(model, name)
+  if last.isdigit():
+    model[int(last)] = module
+  else:
+    setattr(model, last, module)
