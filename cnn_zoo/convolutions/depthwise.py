@@ -7,10 +7,13 @@ over channels and fuses over taps.
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+_LARGE = 1.5e7  # multiply-adds from which the gradient by the kernel goes by rows, which takes longer to compile
 
 
 def _reachable(size, out, kernel, stride, pad, dilation):
@@ -102,12 +105,20 @@ def _input_gradient(x, kernel, g, strides, padding, dilation):
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
 def _kernel_gradient(x, kernel, g, strides, padding, dilation):
-  """One fused multiply-and-reduce per tap. A loop, because XLA compiles all taps in one fusion to far slower code."""
-  taps, offsets, outs, edges = _geometry(x, kernel, strides, padding, dilation)
+  taps, offsets, _, edges = _geometry(x, kernel, strides, padding, dilation)
   x = _pad(x, edges)
   g = lax.optimization_barrier(g)
+  by_rows = len(strides) == 2 and g.size * math.prod(map(len, taps)) >= _LARGE
+  values = (_by_rows if by_rows else _by_taps)(x, g, offsets, strides)
+  values = values.reshape(*map(len, taps), 1, kernel.shape[-1]).astype(kernel.dtype)
+  unreached = [(t[0], k - 1 - t[-1]) for t, k in zip(taps, kernel.shape[:-2], strict=True)]
+  return jnp.pad(values, [*unreached, (0, 0), (0, 0)])
+
+
+def _by_taps(x, g, offsets, strides):
+  """One multiply-and-reduce per tap. A loop, because XLA compiles all taps in one fusion to far slower code."""
   axes = tuple(range(g.ndim - 1))
-  spans = [s * (out - 1) + 1 for out, s in zip(outs, strides, strict=True)]
+  spans = [s * (out - 1) + 1 for out, s in zip(g.shape[1:-1], strides, strict=True)]
 
   def one_tap(offset):
     window = lax.dynamic_slice(x, (0, *offset, 0), (x.shape[0], *spans, x.shape[-1]))
@@ -115,10 +126,53 @@ def _kernel_gradient(x, kernel, g, strides, padding, dilation):
     return jnp.sum(window * g, axes, dtype=jnp.float32)
 
   grid = jnp.asarray(list(itertools.product(*offsets)), jnp.int32)
-  values = lax.map(one_tap, tuple(grid.T)) if len(grid) > 1 else one_tap(tuple(grid[0]))[None]
-  values = values.reshape(*map(len, taps), 1, kernel.shape[-1]).astype(kernel.dtype)
-  unreached = [(t[0], k - 1 - t[-1]) for t, k in zip(taps, kernel.shape[:-2], strict=True)]
-  return jnp.pad(values, [*unreached, (0, 0), (0, 0)])
+  return lax.map(one_tap, tuple(grid.T)) if len(grid) > 1 else one_tap(tuple(grid[0]))
+
+
+def _by_rows(x, g, offsets, strides):
+  """For large images: a few rows of all examples at a time, which stay in the cache while every tap reads them.
+
+  The sums keep the columns of the image apart until the end. So each step is elementwise over [columns, taps of a
+  column of the kernel, channels], which XLA vectorises, and not a reduction, which it does not. Steps sum up to 32
+  products to write the sums as seldom as the compiler can take.
+  """
+  batch, height, width, channels = g.shape
+  rows = _divisor(height, 4)
+  examples = _divisor(batch, 32 // rows)
+  down, across = offsets
+  spacing = down[1] - down[0] if len(down) > 1 else 1
+  reach = strides[0] * (rows - 1) + down[-1] + 1
+
+  def block(arrays):
+    x, g = arrays
+
+    def add_rows(index, sums):
+      g_rows = lax.dynamic_slice_in_dim(g, index * rows, rows, 1)
+      x_rows = lax.dynamic_slice_in_dim(x, index * rows * strides[0], reach, 1)
+      g_rows, x_rows = lax.optimization_barrier((g_rows, x_rows))
+      return [add_column(total, x_rows, g_rows, left) for total, left in zip(sums, across, strict=True)]
+
+    def add_column(total, x_rows, g_rows, left):
+      right = left + strides[1] * (width - 1) + 1
+      for example, row in itertools.product(range(examples), range(rows)):
+        top = row * strides[0]
+        window = x_rows[example, top : top + down[-1] + 1 : spacing, left : right : strides[1]]
+        product = window.swapaxes(0, 1).astype(jnp.float32) * g_rows[example, row, :, None].astype(jnp.float32)
+        total = total + product
+      return total
+
+    start = [jnp.zeros((width, len(down), channels), jnp.float32) for _ in across]
+    sums = lax.fori_loop(0, height // rows, add_rows, start)
+    return jnp.stack([total.sum(0) for total in sums], 1)
+
+  if examples == batch:
+    return block((x, g))
+  return lax.map(block, (x.reshape(-1, examples, *x.shape[1:]), g.reshape(-1, examples, *g.shape[1:]))).sum(0)
+
+
+def _divisor(n, limit):
+  """The largest divisor of n up to `limit`."""
+  return next(d for d in range(min(n, limit), 0, -1) if n % d == 0)
 
 
 depthwise.defvjp(_depthwise_fwd, _depthwise_bwd)

@@ -1,64 +1,34 @@
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from reference import assert_close, reference
 
-from cnn_zoo.convolutions import execution, lowering
+from cnn_zoo.convolutions import columns, depthwise, execution, lowering
 from cnn_zoo.convolutions.arithmetic import output_sizes, resolve_padding
+from cnn_zoo.convolutions.windows import Geometry
 from cnn_zoo.errors import UserError
 
 
-def reference(x, kernel, strides, padding, dilation, groups, g=None):
-  """The convolution by its definition, in float64, and, given the output's cotangent, both gradients."""
-  rank, multiplier = len(strides), kernel.shape[-1] // groups
-  padded = np.pad(x, [(0, 0), *padding, (0, 0)]).astype(np.float64)
-  sizes = [
-    (n - d * (k - 1) - 1) // s + 1
-    for n, k, s, d in zip(padded.shape[1:-1], kernel.shape[:rank], strides, dilation, strict=True)
-  ]
-  y = np.zeros((x.shape[0], *sizes, groups, multiplier))
-  padded = padded.reshape(*padded.shape[:-1], groups, -1)
-  grouped = kernel.reshape(*kernel.shape[:-1], groups, multiplier).astype(np.float64)  # [*taps, in, groups, out]
-  dx, dkernel = np.zeros_like(padded), np.zeros_like(grouped)
-  if g is not None:
-    g = g.reshape(-1, groups, multiplier).astype(np.float64)
-  for tap in itertools.product(*map(range, kernel.shape[:rank])):
-    places = [
-      slice(t * d, t * d + s * (n - 1) + 1, s) for t, d, s, n in zip(tap, dilation, strides, sizes, strict=True)
-    ]
-    window = (slice(None), *places)
-    y += np.einsum("...gi,igo->...go", padded[window], grouped[tap])
-    if g is not None:
-      dx[window] += np.einsum("ngo,igo->ngi", g, grouped[tap]).reshape(padded[window].shape)
-      dkernel[tap] = np.einsum("ngi,ngo->igo", padded[window].reshape(-1, *padded.shape[-2:]), g)
-  inside = (slice(None), *(slice(low, low + n) for (low, _), n in zip(padding, x.shape[1:-1], strict=True)))
-  return y.reshape(*y.shape[:-2], -1), dx.reshape(*dx.shape[:-2], -1)[inside], dkernel.reshape(kernel.shape)
-
-
-def assert_close(actual, expected, tolerance=1e-5):
-  assert actual.shape == expected.shape
-  scale = max(np.abs(expected).max(), 1e-3)
-  assert np.abs(np.asarray(actual, np.float64) - expected).max() <= tolerance * scale
-
-
-def check(execute, sizes, kernel_size, features, *, strides, padding, dilation, groups=1, dtype=np.float32, tol=1e-5):
+def check(
+  execute, sizes, kernel_size, features, *, strides, padding, dilation, groups=1, dtype=np.float32, tol=1e-5, batch=2
+):
   rank = len(kernel_size)
   strides, dilation = (strides,) * rank, (dilation,) * rank
   padding = resolve_padding(padding, sizes, kernel_size, strides, dilation)
   in_features, out_features = features
   rng = np.random.default_rng(0)
-  x = rng.standard_normal((2, *sizes, in_features)).astype(dtype)
+  x = rng.standard_normal((batch, *sizes, in_features)).astype(dtype)
   kernel = rng.standard_normal((*kernel_size, in_features // groups, out_features)).astype(dtype)
   outs = output_sizes(sizes, kernel_size, strides, padding, dilation)
-  g = rng.standard_normal((2, *outs, out_features)).astype(dtype)
+  g = rng.standard_normal((batch, *outs, out_features)).astype(dtype)
 
   @jax.jit
   def run(x, kernel, g):
-    y, gradient = jax.vjp(lambda x, kernel: execute(x, kernel, strides, padding, dilation, groups), x, kernel)
+    geometry = Geometry(strides, padding, dilation, groups)
+    y, gradient = jax.vjp(lambda x, kernel: execute(x, kernel, geometry), x, kernel)
     return y, *gradient(g)
 
   actual = run(x, kernel, g)
@@ -93,10 +63,40 @@ def test_depthwise(case, multiplier):
   check(execution._depthwise, sizes, kernel_size, (4, 4 * multiplier), groups=4, **options)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_patches(case):
+@pytest.mark.parametrize("case", [case for case in CASES if case[-1] == 1], ids=str)
+@pytest.mark.parametrize("execute", [execution._first_by_columns, execution._first_by_lax])
+def test_first_layer(execute, case):
   sizes, kernel_size, strides, padding, dilation = case
-  check(execution._patches, sizes, kernel_size, (3, 5), strides=strides, padding=padding, dilation=dilation)
+  check(execute, sizes, kernel_size, (3, 5), strides=strides, padding=padding, dilation=dilation)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_grouped(case):
+  sizes, kernel_size, strides, padding, dilation = case
+  options = {"strides": strides, "padding": padding, "dilation": dilation}
+  check(columns.grouped, sizes, kernel_size, (6, 9), groups=3, **options)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if len(case[0]) == 3], ids=str)
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_slice_by_slice(case, dilation):
+  sizes, kernel_size, strides, _, _ = case
+  check(execution._slice_by_slice, sizes, kernel_size, (5, 6), strides=strides, padding=2, dilation=dilation)
+
+
+PADDINGS = ["SAME", "VALID", 2, 3, ((0, 1), (2, 0))]
+
+
+@pytest.mark.parametrize("padding", PADDINGS, ids=str)
+@pytest.mark.parametrize("sizes", [(8, 6), (7, 9), (5, 4)])
+def test_winograd(sizes, padding):
+  check(execution._winograd, sizes, (3, 3), (5, 6), strides=1, padding=padding, dilation=1)
+
+
+@pytest.mark.parametrize("padding", PADDINGS, ids=str)
+@pytest.mark.parametrize("sizes", [(8, 6), (7, 9)])
+def test_winograd_dilated(sizes, padding):
+  check(execution._winograd_dilated, sizes, (3, 3), (5, 6), strides=1, padding=padding, dilation=2)
 
 
 @pytest.mark.parametrize("strides", [1, 2, 3])
@@ -134,34 +134,44 @@ def test_any_geometry(case, multiplier, depthwise):
   if depthwise:
     check(execution._depthwise, sizes, kernel_size, (3, 3 * multiplier), groups=3, **options)
   else:
-    check(execution._patches, sizes, kernel_size, (2, 2 * multiplier), **options)
+    check(columns.grouped, sizes, kernel_size, (4, 4 * multiplier), groups=2, **options)
 
 
-@pytest.mark.parametrize("execute", [execution._depthwise, execution._lax])
-def test_bfloat16(execute):
+@pytest.mark.parametrize(
+  ("execute", "groups"),
+  [(execution._depthwise, 4), (execution._lax, 4), (columns.grouped, 2), (execution._first_by_columns, 1)],
+)
+def test_bfloat16(execute, groups):
   options = {"strides": 2, "padding": "SAME", "dilation": 1}
-  check(execute, (9, 8), (3, 3), (4, 4), groups=4, dtype=jnp.bfloat16, tol=2e-2, **options)
+  check(execute, (9, 8), (3, 3), (4, 4), groups=groups, dtype=jnp.bfloat16, tol=2e-2, **options)
 
 
-def choice(kernel_shape, groups):
-  in_features = kernel_shape[-2] * groups
-  x, kernel = np.zeros((1, 8, 8, in_features)), np.zeros(kernel_shape)
-  return execution._choose(x, kernel, (1, 1), groups)
+def choice(sizes, kernel_shape, groups=1, strides=1, dilation=1, dtype=np.float32):
+  x, kernel = np.zeros((8, *sizes, kernel_shape[-2] * groups), dtype), np.zeros(kernel_shape)
+  rank = len(sizes)
+  geometry = Geometry((strides,) * rank, ((1, 1),) * rank, (dilation,) * rank, groups)
+  return execution._choose(x, kernel, geometry)
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the rule of CPUs")
 def test_choice_on_a_cpu():
-  assert choice((3, 3, 1, 16), 16) is execution._depthwise
-  assert choice((1, 1, 16, 16), 1) is execution._matmul
-  assert choice((3, 3, 3, 16), 1) is execution._patches
-  assert choice((3, 3, 16, 16), 1) is execution._lax
-  assert choice((3, 3, 4, 16), 4) is execution._lax
+  large = (56, 56), (3, 3, 64, 64)
+  assert choice((8, 8), (3, 3, 1, 16), 16) is execution._depthwise
+  assert choice((8, 8), (3, 3, 4, 16), 4) is columns.grouped
+  assert choice((8, 8), (1, 1, 16, 16)) is execution._matmul
+  assert choice((8, 8), (3, 3, 3, 16)) is execution._first_by_columns
+  assert choice((8, 8), (7, 7, 3, 16)) is execution._first_by_lax
+  assert choice((8, 8, 8), (3, 3, 3, 16, 16)) is execution._slice_by_slice
+  assert choice(*large) is execution._winograd
+  assert choice(*large, dilation=2) is execution._winograd_dilated
+  for other in (choice(*large, strides=2), choice(*large, dtype=jnp.bfloat16), choice((8, 8), (3, 3, 64, 64))):
+    assert other is execution._lax
   with lowering("lax"):
-    assert choice((3, 3, 1, 16), 16) is execution._lax
+    assert choice((8, 8), (3, 3, 1, 16), 16) is execution._lax
     with lowering("auto"):
-      assert choice((1, 1, 16, 16), 1) is execution._matmul
-    assert choice((1, 1, 16, 16), 1) is execution._lax
-  assert choice((1, 1, 16, 16), 1) is execution._matmul
+      assert choice((8, 8), (1, 1, 16, 16)) is execution._matmul
+    assert choice((8, 8), (1, 1, 16, 16)) is execution._lax
+  assert choice((8, 8), (1, 1, 16, 16)) is execution._matmul
 
 
 def test_lowering_ends_with_an_exception_and_refuses_other_names():
@@ -171,3 +181,19 @@ def test_lowering_ends_with_an_exception_and_refuses_other_names():
   assert execution._lowering == before
   with pytest.raises(UserError, match=r"convolution_lowering='cudnn' is not known; valid: auto, lax"):
     lowering("cudnn").__enter__()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if len(case[0]) == 2], ids=str)
+def test_depthwise_by_rows(case, monkeypatch):
+  monkeypatch.setattr(depthwise, "_LARGE", 0)
+  jax.clear_caches()
+  sizes, kernel_size, strides, padding, dilation = case
+  options = {"strides": strides, "padding": padding, "dilation": dilation}
+  check(execution._depthwise, sizes, kernel_size, (4, 4), groups=4, **options)
+
+
+def test_depthwise_by_rows_in_blocks(monkeypatch):
+  monkeypatch.setattr(depthwise, "_LARGE", 0)
+  jax.clear_caches()
+  options = {"strides": 1, "padding": "SAME", "dilation": 1}
+  check(execution._depthwise, (8, 5), (3, 3), (4, 4), groups=4, batch=24, **options)
