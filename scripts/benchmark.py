@@ -1,0 +1,81 @@
+"""Measures speed: `python scripts/benchmark.py convolutions` and `python scripts/benchmark.py models --model=NAME`.
+
+Each is measured beside XLA's own convolutions and, where it is installed, PyTorch; docs/benchmarks.md says how to read
+the tables. --json prints everything that was measured for other programs.
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the repository, which need not be installed
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory of the GPU too
+
+import jax
+
+from cnn_zoo import list_models
+from cnn_zoo.errors import UserError
+from cnn_zoo.inspection import benchmark
+from cnn_zoo.inspection.benchmark_report import convolution_table, model_table
+from cnn_zoo.inspection.benchmark_shapes import GROUPS
+from cnn_zoo.inspection.benchmark_torch import find_torch
+from cnn_zoo.training.command_line import run
+
+_GROUP = flags.DEFINE_list("group", [], f"convolutions: which groups (default all): {', '.join(GROUPS)}.")
+_SHAPES = flags.DEFINE_list("shapes", [], "convolutions: only those with one of these texts in their names.")
+_MODEL = flags.DEFINE_multi_string("model", [], "models: which; may be given several times.")
+_SIZE = flags.DEFINE_integer("size", None, "models: size of the input's spatial axes (default: as published).")
+_LAX = flags.DEFINE_bool("lax", False, "models: measure XLA's own convolutions too.")
+_BATCH = flags.DEFINE_integer("batch", None, "How many examples (default: 8; of some large convolutions 1 or 2).")
+_DTYPE = flags.DEFINE_string("dtype", "float32", f"What is computed in: {', '.join(benchmark.DTYPES)}.")
+_REPEAT = flags.DEFINE_integer("repeat", 10, "How many turns each contender takes, of which the median counts.")
+_JSON = flags.DEFINE_bool("json", False, "Print JSON in place of the table.")
+
+_OF_ONE_COMMAND = {"convolutions": (_GROUP, _SHAPES), "models": (_MODEL, _SIZE, _LAX)}
+
+
+def convolutions() -> None:
+  """Measures convolutions of published networks."""
+  _refuse_flags_of("models")
+  shapes = benchmark.select_shapes(_GROUP.value, _SHAPES.value, _BATCH.value)
+  torch, why_not = find_torch()
+  report = benchmark.benchmark_convolutions(shapes, dtype=_DTYPE.value, repeat=_REPEAT.value, torch=torch)
+  _print(report, convolution_table, why_not)
+
+
+def models() -> None:
+  """Measures training steps and inference of whole models."""
+  _refuse_flags_of("convolutions")
+  if not _MODEL.value:
+    raise UserError(f"give a model, --model=NAME; valid: {', '.join(list_models())}")
+  jax.config.update("jax_enable_compilation_cache", False)  # compile times are printed
+  torch, why_not = find_torch()
+  report = benchmark.benchmark_models(
+    _MODEL.value,
+    batch=8 if _BATCH.value is None else _BATCH.value,
+    size=_SIZE.value,
+    dtype=_DTYPE.value,
+    repeat=_REPEAT.value,
+    compare_lax=_LAX.value,
+    torch=torch,
+  )
+  _print(report, model_table, why_not)
+
+
+def _refuse_flags_of(command):
+  for flag in _OF_ONE_COMMAND[command]:
+    if flag.present:
+      raise UserError(f"--{flag.name} belongs to the command {command!r}")
+
+
+def _print(report, table, why_no_torch):
+  if why_no_torch:
+    print(why_no_torch, file=sys.stderr)
+  print(json.dumps(report, indent=2) if _JSON.value else table(report))
+
+
+if __name__ == "__main__":
+  run({"convolutions": convolutions, "models": models})
