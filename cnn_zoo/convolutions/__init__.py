@@ -7,6 +7,7 @@ from cnn_zoo.convolutions.separable import (
   InvertedBottleneck,
   SpatiallySeparableConvolution,
 )
+from cnn_zoo.convolutions.separation import separate, to_depthwise_separable, to_spatially_separable
 from cnn_zoo.convolutions.transposed import TransposedConvolution
 from cnn_zoo.convolutions.variants import convolution_options, create_convolution, list_convolutions
 
@@ -20,4 +21,7 @@ __all__ = [
   "create_convolution",
   "list_convolutions",
   "lowering",
+  "separate",
+  "to_depthwise_separable",
+  "to_spatially_separable",
 ]

@@ -23,8 +23,9 @@ class Convolution(nnx.Module):
     bias: [out_features], or None.
 
   Raises:
-    UserError: for a kernel size without axes, a stride or dilation below 1, groups that do not divide the features, an
-      input of another rank or another number of channels, or one smaller than the kernel.
+    UserError: for a kernel size without axes, features, a stride or a dilation below 1, groups that do not divide the
+      features, padding that is not known or does not fit the rank, and an input of another rank, of another number of
+      channels or smaller than the kernel.
   """
 
   def __init__(
@@ -105,7 +106,9 @@ def check_kernel_size(kernel_size: Sequence[int]) -> tuple[int, ...]:
 
 
 def check_groups(groups: int, in_features: int, out_features: int) -> None:
-  """Raises UserError unless `groups` divides both numbers of features."""
+  """Raises UserError unless there are features and `groups` divides both numbers of them."""
+  if min(in_features, out_features) < 1:
+    raise UserError(f"in_features={in_features} and out_features={out_features} must be at least 1")
   if groups < 1 or in_features % groups or out_features % groups:
     raise UserError(f"groups={groups} must divide in_features={in_features} and out_features={out_features}")
 

@@ -40,9 +40,29 @@ def ones(generator, shape, fan_in, fan_out):
   return np.ones(shape, np.float32)
 
 
+def constant(value: float) -> Initializer:
+  """`value` everywhere."""
+
+  def init(generator, shape, fan_in, fan_out):
+    return np.full(shape, value, np.float32)
+
+  return init
+
+
+def glorot_uniform(generator, shape, fan_in, fan_out):
+  """Uniform in +-sqrt(6 / (fan_in + fan_out)), for tanh (Glorot and Bengio 2010, eq. 16)."""
+  limit = np.sqrt(6 / (fan_in + fan_out))
+  return generator.uniform(-limit, limit, shape).astype(np.float32)
+
+
 def he_normal_fan_out(generator, shape, fan_in, fan_out):
   """Normal with variance 2 / fan_out, which keeps the variance of gradients through ReLUs (He et al. 2015, eq. 14)."""
   return generator.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / fan_out))
+
+
+def he_normal_fan_in(generator, shape, fan_in, fan_out):
+  """Normal with variance 2 / fan_in, which keeps the variance of activations through ReLUs (He et al. 2015, eq. 10)."""
+  return generator.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / fan_in))
 
 
 def lecun_uniform(generator, shape, fan_in, fan_out):
@@ -51,7 +71,34 @@ def lecun_uniform(generator, shape, fan_in, fan_out):
   return generator.uniform(-limit, limit, shape).astype(np.float32)
 
 
+def uniform_fan_in(generator, shape, fan_in, fan_out):
+  """Uniform in +-1 / sqrt(fan_in): what PyTorch's linear layers and convolutions start from."""
+  limit = 1 / np.sqrt(fan_in)
+  return generator.uniform(-limit, limit, shape).astype(np.float32)
+
+
 def uniform_fan_out(generator, shape, fan_in, fan_out):
   """Uniform in +-1 / sqrt(fan_out): EfficientNet's classifier."""
   limit = 1 / np.sqrt(fan_out)
   return generator.uniform(-limit, limit, shape).astype(np.float32)
+
+
+def normal(deviation: float) -> Initializer:
+  """Normal with that standard deviation, whatever the fans."""
+
+  def init(generator, shape, fan_in, fan_out):
+    return generator.standard_normal(shape, np.float32) * np.float32(deviation)
+
+  return init
+
+
+def truncated_normal(deviation: float) -> Initializer:
+  """Normal without its tails beyond two sigma, scaled so that what is left has that standard deviation."""
+
+  def init(generator, shape, fan_in, fan_out):
+    x = generator.standard_normal(shape, np.float32)
+    while (outside := np.abs(x) > 2).any():
+      x[outside] = generator.standard_normal(np.count_nonzero(outside), np.float32)
+    return x * np.float32(deviation / 0.8796256610342398)  # the standard deviation of a normal cut off at two
+
+  return init

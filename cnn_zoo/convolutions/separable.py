@@ -140,9 +140,9 @@ class SpatiallySeparableConvolution(Steps):
     axes = len(kernel_size)
     strides, dilation = per_axis("strides", strides, axes), per_axis("dilation", dilation, axes)
     between = out_features if rank is None else rank
-    if between < 1:
-      raise UserError(f"rank={rank} must be at least 1")
-    parts = _parts(split, kernel_size)
+    if rank is not None and (rank < 1 or rank % max(groups, 1)):
+      raise UserError(f"rank={rank} must be at least 1 and a multiple of groups={groups}")
+    parts = step_axes(split, kernel_size)
     features = [in_features, *[between] * (len(parts) - 1), out_features]
     convolutions = []
     for part, wide_in, wide_out in zip(parts, features[:-1], features[1:], strict=True):
@@ -225,8 +225,11 @@ def find_activation(activation: str | Callable | None) -> Callable | None:
 _ACTIVATIONS = ("elu", "gelu", "hard_swish", "leaky_relu", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "tanh")
 
 
-def _parts(split, kernel_size):
-  """The axes that each step works on. Axes of one tap have nothing to separate; they go with the last step."""
+def step_axes(split: str, kernel_size: tuple[int, ...]) -> list[tuple[int, ...]]:
+  """The axes of each step of a `SpatiallySeparableConvolution`.
+
+  Axes of one tap have nothing to separate; they go with the last step.
+  """
   check_name("split", split, ("axes", "2+1"))
   if split == "2+1":
     if len(kernel_size) != 3:

@@ -89,4 +89,7 @@ class TransposedConvolution(nnx.Module):
 
   def receptive_field(self) -> tuple[int, ...]:
     """The most inputs between the first and the last that reach one output, per axis, both counted."""
-    return tuple(d * (k - 1) // s + 1 for k, d, s in zip(self.kernel_size, self.dilation, self.strides, strict=True))
+    # Two taps meet in one output if they are a multiple of this many taps apart.
+    apart = [s // math.gcd(s, d) for s, d in zip(self.strides, self.dilation, strict=True)]
+    axes = zip(self.kernel_size, self.dilation, self.strides, apart, strict=True)
+    return tuple((k - 1) // a * a * d // s + 1 for k, d, s, a in axes)

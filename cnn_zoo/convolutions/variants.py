@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from flax import nnx
 
-from cnn_zoo.convolutions.convolution import Convolution
+from cnn_zoo.convolutions.convolution import Convolution, check_kernel_size
 from cnn_zoo.convolutions.separable import (
   DepthwiseSeparableConvolution,
   InvertedBottleneck,
@@ -26,14 +26,15 @@ def _grouped(in_features, out_features, kernel_size, *, groups=2, **options):
 def _depthwise(in_features, out_features, kernel_size, *, multiplier=None, **options):
   if multiplier is not None and out_features != in_features * multiplier:
     raise UserError(f"multiplier={multiplier} makes {in_features * multiplier} features, not {out_features=}")
-  if out_features % in_features:
+  if in_features > 0 and out_features % in_features:
     raise UserError(f"{out_features=} of a depthwise convolution must be a multiple of {in_features=}")
   return Convolution(in_features, out_features, kernel_size, groups=in_features, **options)
 
 
 def _pointwise(in_features, out_features, kernel_size, *, groups=1, **options):
-  if any(k != 1 for k in kernel_size):
-    raise UserError(f"kernel_size={tuple(kernel_size)} of a pointwise convolution must be 1 in every axis")
+  kernel_size = check_kernel_size(kernel_size)
+  if max(kernel_size) > 1:
+    raise UserError(f"kernel_size={kernel_size} of a pointwise convolution must be 1 in every axis")
   return Convolution(in_features, out_features, kernel_size, groups=groups, **options)
 
 

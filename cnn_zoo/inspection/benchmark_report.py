@@ -75,7 +75,7 @@ def mean_ratios(rows: Sequence[Mapping], passes: Sequence[str]) -> dict[str, dic
 
 def convolution_table(report: Mapping[str, object]) -> str:
   """What `benchmark_convolutions` returns as text: a table a group and one of the geometric means."""
-  who = [w for w in ("ours", *OTHERS) if w in report["shapes"][0]["forward"]]
+  who = [w for w in ("ours", *OTHERS) if any(w in row["forward"] for row in report["shapes"])]
   head = ["convolution", "pass", *(f"{w} ms" for w in who), "GFLOP/s", "of peak"]
   ratios = who[1:]
   parts = [_heading(report) + "\n" + _peak_line(report["peak"])]
@@ -84,7 +84,7 @@ def convolution_table(report: Mapping[str, object]) -> str:
     for row in report["shapes"]:
       for kind, label in _PASSES.items() if row["group"] == group else ():
         entry = row[kind]
-        cells = [format_number(entry[w]["milliseconds"]) for w in who]
+        cells = [format_number(entry[w]["milliseconds"]) if w in entry else "-" for w in who]
         cells += [format_number(entry["ours"]["gflops"]), f"{entry['ours']['share_of_peak']:.0%}"]
         lines.append([row["name"], label, *cells, *_ratio_cells(entry, ratios)])
     batches = sorted({row["input_shape"][0] for row in report["shapes"] if row["group"] == group})

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from cnn_zoo.inspection.benchmark_torch import Torch
 
 _TURN_SECONDS = 0.01  # what a turn lasts at least; short calls are repeated
+_TURN_WITHOUT_WARM_UP = 1.5  # seconds of a call from which a turn is that call alone
 _ENOUGH_SECONDS = 5.0
 _PAUSE_SECONDS = 0.01  # before each turn, in which the last one's threads, which wait in a busy loop, go to sleep
 _MATRIX = {"cpu": 2048, "other": 8192}
@@ -28,14 +29,15 @@ def interleave(contenders: Mapping[str, Callable[[int], None]], repeat: int) -> 
   three turns and several seconds is left out of the others: a slow one is measured well enough and holds up all.
   """
   times = {name: [] for name in contenders}
-  calls = {name: max(1, min(1000, math.ceil(_TURN_SECONDS / _seconds(run, 1)))) for name, run in contenders.items()}
+  first = {name: _seconds(run, 1) for name, run in contenders.items()}
+  calls = {name: max(1, min(1000, math.ceil(_TURN_SECONDS / seconds))) for name, seconds in first.items()}
   for turn in range(repeat):
     for name in list(contenders)[:: 1 if turn % 2 == 0 else -1]:
       if turn >= 3 and calls[name] * sum(times[name]) > _ENOUGH_SECONDS:
         continue
       time.sleep(_PAUSE_SECONDS)
-      if calls[name] > 1:
-        contenders[name](1)  # wakes threads and caches
+      if first[name] < _TURN_WITHOUT_WARM_UP:
+        contenders[name](1)  # wakes threads and caches and has its memory mapped, as in a program that goes on
       times[name].append(_seconds(contenders[name], calls[name]) / calls[name])
   return {name: statistics.median(values) for name, values in times.items()}
 

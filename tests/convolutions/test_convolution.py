@@ -51,15 +51,21 @@ def test_causal_convolution_sees_no_future():
     ({"kernel_size": (3, 0)}, None, r"kernel_size=\(3, 0\) must be at least 1"),
     ({"strides": 0}, None, "strides=0 must be at least 1"),
     ({"strides": (1, 1, 1)}, None, "has 3 axes, the kernel has 2"),
+    ({"dilation": (1, 0)}, None, r"dilation=\(1, 0\) must be at least 1"),
     ({"groups": 3}, None, "groups=3 must divide in_features=4"),
     ({"groups": 0}, None, "groups=0"),
-    ({"padding": "FULL"}, (1, 8, 8, 4), "padding='FULL' is not known"),
+    ({"padding": "FULL"}, None, "padding='FULL' is not known"),
+    ({"padding": "CAUSAL"}, None, "padding='CAUSAL' needs a kernel of rank 1, this one has rank 2"),
+    ({"padding": (1, 2, 3)}, None, r"one a spatial axis \(2\)"),
+    ({"in_features": 0}, None, "in_features=0 and out_features=8 must be at least 1"),
+    ({"out_features": -1}, None, "in_features=4 and out_features=-1 must be at least 1"),
     ({}, (1, 8, 8, 3), r"input \(1, 8, 8, 3\) does not fit"),
     ({}, (1, 8, 4), "2 spatial axes"),
     ({"padding": "VALID"}, (1, 2, 8, 4), "too small"),
   ],
 )
 def test_mistakes(options, shape, message):
-  options = {"kernel_size": (3, 3)} | options
-  with pytest.raises(UserError, match=message):
-    Convolution(4, 8, **options, rngs=nnx.Rngs(0))(jnp.zeros(shape))
+  options = {"in_features": 4, "out_features": 8, "kernel_size": (3, 3)} | options
+  with pytest.raises(UserError, match=message) as error:
+    Convolution(**options, rngs=nnx.Rngs(0))(jnp.zeros(shape))
+  assert "\n" not in str(error.value)

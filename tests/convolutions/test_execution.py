@@ -94,9 +94,9 @@ def test_winograd(sizes, padding):
 
 
 @pytest.mark.parametrize("padding", PADDINGS, ids=str)
-@pytest.mark.parametrize("sizes", [(8, 6), (7, 9)])
-def test_winograd_dilated(sizes, padding):
-  check(execution._winograd_dilated, sizes, (3, 3), (5, 6), strides=1, padding=padding, dilation=2)
+@pytest.mark.parametrize(("sizes", "dilation"), [((8, 6), 2), ((7, 9), 3)])
+def test_winograd_dilated(sizes, dilation, padding):
+  check(execution._winograd_dilated, sizes, (3, 3), (5, 6), strides=1, padding=padding, dilation=dilation)
 
 
 @pytest.mark.parametrize("strides", [1, 2, 3])
@@ -163,8 +163,13 @@ def test_choice_on_a_cpu():
   assert choice((8, 8), (7, 7, 3, 16)) is execution._first_by_lax
   assert choice((8, 8, 8), (3, 3, 3, 16, 16)) is execution._slice_by_slice
   assert choice(*large) is execution._winograd
-  assert choice(*large, dilation=2) is execution._winograd_dilated
-  for other in (choice(*large, strides=2), choice(*large, dtype=jnp.bfloat16), choice((8, 8), (3, 3, 64, 64))):
+  assert choice(*large, dilation=2) is choice(*large, dilation=4) is execution._winograd_dilated
+  for other in (
+    choice(*large, strides=2),
+    choice(*large, dilation=5),
+    choice(*large, dtype=jnp.bfloat16),
+    choice((8, 8), (3, 3, 64, 64)),
+  ):
     assert other is execution._lax
   with lowering("lax"):
     assert choice((8, 8), (3, 3, 1, 16), 16) is execution._lax

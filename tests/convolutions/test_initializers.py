@@ -40,6 +40,8 @@ def test_nothing_is_drawn_abstractly():
   [
     (initializers.he_normal_fan_out, "out", 2),
     (initializers.lecun_uniform, "in", 1),
+    (initializers.he_normal_fan_in, "in", 2),
+    (initializers.uniform_fan_in, "in", 1 / 3),
     (initializers.uniform_fan_out, "out", 1 / 3),
   ],
 )
@@ -65,3 +67,13 @@ def test_variance_of_linear():
 def test_ones():
   layer = Convolution(1, 2, (1,), bias_init=initializers.ones, rngs=nnx.Rngs(0))
   np.testing.assert_array_equal(layer.bias[...], np.ones(2))
+
+
+@pytest.mark.parametrize(("init", "largest"), [(initializers.normal, 3.5), (initializers.truncated_normal, 2 / 0.8796)])
+def test_a_given_deviation(init, largest):
+  kernel = np.asarray(Linear(300, 500, kernel_init=init(0.02), rngs=nnx.Rngs(0)).kernel[...], np.float64)
+  assert kernel.std() == pytest.approx(0.02, rel=0.01)
+  assert abs(kernel.mean()) < 0.01 * 0.02
+  # Of 150,000 numbers the largest of a normal is beyond 3.5 deviations; the other ends where it is cut off.
+  beyond = np.abs(kernel).max() / 0.02 / largest
+  assert beyond > 1 if init is initializers.normal else 0.99 < beyond <= 1
