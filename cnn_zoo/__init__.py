@@ -3,5 +3,13 @@
 from cnn_zoo.convolutions import create_convolution, list_convolutions
 from cnn_zoo.inspection.describe import describe
 from cnn_zoo.models import create_model, list_models
+from cnn_zoo.pretrained.loading import load_torch_state_dict
 
-__all__ = ["create_convolution", "create_model", "describe", "list_convolutions", "list_models"]
+__all__ = [
+  "create_convolution",
+  "create_model",
+  "describe",
+  "list_convolutions",
+  "list_models",
+  "load_torch_state_dict",
+]

@@ -25,6 +25,7 @@ def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   config = ConfigDict()
 
   config.seed = 0  # of initial weights, order of the data, augmentation and training noise
+  config.init = placeholder(str)  # folder of a run, or of scripts/import_weights.py, whose weights this one starts from
   config.task = "classification"  # what the labels mean: batch, loss and metrics
   config.dtype = "auto"  # what the model computes in: float32, bfloat16, or auto (bfloat16 on GPU and TPU)
   config.convolution_lowering = "auto"  # auto (the measured best for the backend) or lax (XLA's own everywhere)
@@ -48,6 +49,8 @@ def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   config.data.shift = 0.0  # largest shift in training, as a share of the side
   config.data.rotate = 0.0  # largest rotation in training, degrees
   config.data.zoom = 0.0  # largest relative zoom in training, in or out
+  config.data.mean = (0.5,)  # subtracted from pixels in [0, 1]: one number, or one a channel
+  config.data.std = (0.25,)  # what they are then divided by
   config.data.update(PIPELINES[dataset])
 
   config.batch_size = 64  # examples in a step, over all devices and processes

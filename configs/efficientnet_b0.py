@@ -1,6 +1,6 @@
 """EfficientNet-B0 (Tan and Le 2019); B1 to B7 differ by the name and the resolution."""
 
-from cnn_zoo.models.efficientnet import SCALINGS
+from cnn_zoo.models import published_setting
 from configs import base
 
 
@@ -19,7 +19,7 @@ def get_config(dataset="digits", model="efficientnet_b0"):
     config.label_smoothing = 0.1
     return config
 
-  config.data.image_size = SCALINGS[model].resolution
+  config.data.image_size = published_setting(model).input_shape[0]
   config.batch_size = 4096
   config.epochs = 350.0
   config.optimizer.name = "rmsprop"

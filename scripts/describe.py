@@ -1,46 +1,77 @@
-"""Prints the layers of a model with their parameters and multiply-adds: `python scripts/describe.py --model=NAME`.
+"""Prints a model as a table: `python scripts/describe.py --model=NAME` or `--config=configs/NAME.py[:DATASET]`.
 
---input and --num_classes are, unless given, what the model was published for; --format=csv, json or markdown is for
-other programs. Nothing is computed, so it takes seconds for a model of any size.
+A row is a layer, or with --rows=stages several of one kind one after another; its columns are what `describe.Row` says.
+Of a model --input and --num_classes are, unless given, what it was published for; of a configuration the model, its
+options, what stands in the convolution slot, the input and the classes are those that train.py builds, with
+--config.field=value as there. --as=paper prints the table of the model's paper instead. --format=csv, json or markdown
+is for other programs. Nothing is computed, so it takes seconds for a model of any size.
 """
 
 import pathlib
 import sys
 
 from absl import flags
+from ml_collections import config_flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the repository, which need not be installed
 
 from cnn_zoo import describe, list_models
 from cnn_zoo.errors import UserError, check_name
+from cnn_zoo.inspection.describe import ROWS
 from cnn_zoo.models import abstract_model, published_setting
 from cnn_zoo.training.command_line import run
 
-_FORMATS = {
-  "text": str,
-  "markdown": lambda table: table.to_markdown(),
-  "csv": lambda table: table.to_csv(),
-  "json": lambda table: table.to_json(),
-}
+_FORMATS = {"text": "to_text", "markdown": "to_markdown", "csv": "to_csv", "json": "to_json"}
 
 _MODEL = flags.DEFINE_string("model", None, f"Which model: {', '.join(list_models())}.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "In place of a model: configs/NAME.py[:DATASET].")
 _INPUT = flags.DEFINE_string("input", None, "Shape of one example, HEIGHTxWIDTHxCHANNELS such as 224x224x3.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Width of the logits.")
+_ROWS = flags.DEFINE_string("rows", "layers", f"What a row stands for: {' or '.join(ROWS)}.")
+_AS = flags.DEFINE_string("as", None, "paper: the table of the model's paper, in its own columns.")
 _FORMAT = flags.DEFINE_string("format", "text", f"One of {', '.join(_FORMATS)}.")
 
 
 def main() -> None:
   """Runs the command."""
   check_name("format", _FORMAT.value, _FORMATS)
+  check_name("rows", _ROWS.value, ROWS)
+  if (_MODEL.value is None) == (_CONFIG.value is None):
+    raise UserError(
+      f"give a model, --model=NAME, or --config=configs/NAME.py, one of both; models: {', '.join(list_models())}"
+    )
+  if _AS.value is not None:
+    table, options = _paper_table(), {}
+  else:
+    model, shape = _configured(_CONFIG.value) if _MODEL.value is None else _published(_MODEL.value)
+    table, options = describe(model, shape), {"rows": _ROWS.value}
+  print(getattr(table, _FORMATS[_FORMAT.value])(**options).rstrip("\n"))
+
+
+def _refuse(flags_, why):
+  for flag in flags_:
+    if flag.present:
+      raise UserError(f"--{flag.name} does not go with {why}")
+
+
+def _paper_table():
+  from cnn_zoo.inspection.paper_tables import paper_table
+
+  check_name("as", _AS.value, ["paper"])
   if _MODEL.value is None:
-    raise UserError(f"give a model, --model=NAME; valid: {', '.join(list_models())}")
-  published = published_setting(_MODEL.value)
+    raise UserError("--as=paper shows a model as it was published; give --model=NAME in place of --config")
+  _refuse((_INPUT, _NUM_CLASSES, _ROWS), "--as=paper, which shows a model as it was published")
+  return paper_table(_MODEL.value)
+
+
+def _published(name):
+  """The model and the shape of its input, as it was published but for what the flags say."""
+  published = published_setting(name)
   shape = published.input_shape if _INPUT.value is None else _parse_shape(_INPUT.value)
   num_classes = published.num_classes if _NUM_CLASSES.value is None else _NUM_CLASSES.value
   if num_classes < 1:
     raise UserError(f"num_classes={num_classes} must be at least 1")
-  model = abstract_model(_MODEL.value, num_classes=num_classes, in_channels=shape[-1])
-  print(_FORMATS[_FORMAT.value](describe(model, shape)).rstrip("\n"))
+  return abstract_model(name, num_classes=num_classes, in_channels=shape[-1]), shape
 
 
 def _parse_shape(text):
@@ -48,6 +79,20 @@ def _parse_shape(text):
   if len(sizes) < 2 or not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
     raise UserError(f"input={text!r} must be HEIGHTxWIDTHxCHANNELS such as 224x224x3")
   return tuple(map(int, sizes))
+
+
+def _configured(config):
+  """The model that a configuration trains and the shape of its input; the dataset need not be prepared."""
+  from cnn_zoo.data import batch_shapes, dataset_shape
+  from cnn_zoo.training.setup import compute_dtype
+
+  _refuse((_INPUT, _NUM_CLASSES), "--config, whose dataset says it; --config.data.image_size=N sets the size")
+  num_classes, channels = dataset_shape(config.data, prepared=False)
+  options = config.model.to_dict()
+  model = abstract_model(
+    options.pop("name"), num_classes=num_classes, in_channels=channels, dtype=compute_dtype(config), **options
+  )
+  return model, batch_shapes(config.data, 1, channels)["image"].shape[1:]
 
 
 if __name__ == "__main__":

@@ -39,6 +39,18 @@ TYPED = {
   "group": ([LENET5, "--config.optimizer=sgd"], "config.optimizer is a group; set one of its fields: "),
   "flag": ([LENET5, "--workdri=x"], "Unknown command line flag 'workdri'"),
   "model": ([LENET5, "--config.model.name=lenet6"], "='lenet6' is not known; did you mean lenet5"),
+  "convolution": (
+    [LENET5, "--config.model.convolution=nonsense"],
+    "convolution='nonsense' is not known; valid: depthw",
+  ),
+  "convolution's option": (
+    [LENET5, "--config.model.convolution=dilated:dilatoin=2"],
+    "convolution dilated has no option 'dilatoin'; did you mean dilation",
+  ),
+  "convolution of a layer": (
+    [LENET5, "--config.model.convolution=grouped"],
+    "'grouped' cannot replace c1 (5x5, 1 -> 6 channels): groups=2 must divide in_features=1",
+  ),
   "optimizer": ([LENET5, "--config.optimizer.name=adamv"], "config.optimizer.name='adamv' is not known; did you mean"),
   "schedule": (
     [LENET5, "--config.schedule.name=linear"],
@@ -97,6 +109,33 @@ def test_mistake(case, tmp_path, capsys, monkeypatch):
     command_line.run(train.main, argv)
   assert exit_.value.code == 2
   check_line(capsys.readouterr().err, says)
+
+
+@pytest.mark.parametrize(
+  ("typed", "says"),
+  [
+    ([], "error: give a command; valid: paint, print"),
+    (["pant"], "error: command='pant' is not known; did you mean paint or print?"),
+    (["paint", "print"], "error: 'print' is not a flag; flags begin with --"),
+    (["paint", "--colour=red"], "error: Unknown command line flag 'colour'"),
+    (["paint"], ""),
+    (["print"], "error: no paper"),
+  ],
+)
+def test_commands(typed, says, capsys):
+  """A script of several commands, of which the first argument chooses."""
+  done = []
+
+  def fail():
+    raise command_line.UserError("no paper")
+
+  forget_flags()
+  with pytest.raises(SystemExit) as exit_:
+    command_line.run({"paint": lambda: done.append("paint"), "print": fail}, ["draw.py", *typed])
+  err = capsys.readouterr().err
+  if says:
+    check_line(err, says)
+  assert (exit_.value.code or 0, done) == ((2, []) if says else (0, ["paint"]))
 
 
 def test_processes(tmp_path):

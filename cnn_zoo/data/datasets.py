@@ -66,11 +66,11 @@ def open_dataset(settings) -> Dataset:
   return _open(settings.name, builder)
 
 
-def _builder(settings):
-  """The builder of a dataset that is prepared, or will be on first use."""
+def _builder(settings, prepared=True):
+  """The builder of a dataset; with `prepared` of one that is, or will be on first use."""
   check_name("data.name", settings.name, DATASETS)
   builder = make_builder(settings.name, data_directory(settings.directory))
-  if not is_prepared(builder) and settings.name != "digits":
+  if prepared and not is_prepared(builder) and settings.name != "digits":
     raise UserError(
       f"data.name={settings.name!r} is not prepared in {builder.data_dir_root}; run: {_command(settings.name, builder)}"
     )
@@ -83,13 +83,16 @@ def _command(name: str, builder) -> str:
   return command + archives if name in ARCHIVES else command
 
 
-def dataset_shape(settings) -> tuple[int, int]:
+def dataset_shape(settings, *, prepared: bool = True) -> tuple[int, int]:
   """(num_classes, channels) of the dataset that `settings` names, which a model can be built for before it is opened.
+
+  Args:
+    prepared: whether the dataset must be; TFDS knows both of one that is not.
 
   Raises:
     UserError: as `open_dataset`.
   """
-  builder = _builder(settings)
+  builder = _builder(settings, prepared)
   return builder.info.features["label"].num_classes, builder.info.features["image"].shape[-1]
 
 

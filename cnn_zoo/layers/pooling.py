@@ -1,4 +1,7 @@
-"""Pooling over the spatial axes of channels-last batches, of any rank."""
+"""Pooling over the spatial axes of channels-last batches, of any rank.
+
+Each layer runs in a scope of its own name, by which profiles and `cnn_zoo.describe` tell it.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,30 +12,79 @@ import numpy as np
 from jax import lax
 
 from cnn_zoo.convolutions.arithmetic import Padding, per_axis, resolve_padding
+from cnn_zoo.errors import UserError
+from cnn_zoo.layers.shifted_max_pool import shifted_max_pool
 
 
+@jax.named_scope("global_average_pool")
 def global_average_pool(x: jax.Array) -> jax.Array:
   """The mean over all positions: [batch, *spatial, channels] -> [batch, channels]."""
   return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
 
 
+@jax.named_scope("adaptive_average_pool")
+def adaptive_average_pool(x: jax.Array, sizes: int | Sequence[int]) -> jax.Array:
+  """Means over a grid of any `sizes`: [batch, *spatial, channels] -> [batch, *sizes, channels].
+
+  Along an axis of n, cell i of s is the mean of the elements from floor(i n / s) to ceil((i + 1) n / s) - 1, so that
+  cells overlap where s does not divide n (PyTorch's AdaptiveAvgPool).
+  """
+  for axis, size in enumerate(per_axis("sizes", sizes, x.ndim - 2), start=1):
+    n = x.shape[axis]
+    if n != size:
+      ranges = ((i * n // size, -(-(i + 1) * n // size)) for i in range(size))
+      x = jnp.concatenate([lax.slice_in_dim(x, *r, axis=axis).mean(axis, keepdims=True) for r in ranges], axis)
+  return x
+
+
+@jax.named_scope("average_pool")
 def average_pool(
   x: jax.Array, window: Sequence[int], strides: int | Sequence[int], padding: Padding = "VALID"
 ) -> jax.Array:
   """The mean of each window, padding counted as zeros: [batch, *spatial, channels] -> [batch, *output, channels]."""
-  return _reduce(x, window, strides, padding, 0.0, lax.add) / math.prod(window)
+  return _reduce(x, *_geometry(x, window, strides, padding), 0.0, lax.add) / math.prod(window)
 
 
+@jax.named_scope("max_pool")
 def max_pool(
-  x: jax.Array, window: Sequence[int], strides: int | Sequence[int], padding: Padding = "VALID"
+  x: jax.Array,
+  window: Sequence[int],
+  strides: int | Sequence[int],
+  padding: Padding = "VALID",
+  *,
+  ceil_mode: bool = False,
 ) -> jax.Array:
-  """The largest element of each window: [batch, *spatial, channels] -> [batch, *output, channels]."""
+  """The largest element of each window: [batch, *spatial, channels] -> [batch, *output, channels].
+
+  With `ceil_mode` a last window which reaches beyond the input counts too if it begins within (as in Caffe and
+  PyTorch): ceil((size - window) / strides) + 1 outputs in place of floor. The gradient goes to the first of equals.
+  """
+  window, strides, padding = _geometry(x, window, strides, padding, ceil_mode)
+  # XLA's gradient of a maximum over windows is 5 to 20 times slower on a CPU; large windows would be large programs.
+  if jax.default_backend() == "cpu" and math.prod(window) <= 32:
+    return shifted_max_pool(x, window, strides, padding)
   return _reduce(x, window, strides, padding, -jnp.inf, lax.max)
 
 
-def _reduce(x, window, strides, padding, start, operation):
+def _geometry(x, window, strides, padding, ceil_mode=False):
+  """Window, strides and padding of each axis; raises UserError unless there is an output."""
   rank = x.ndim - 2
-  strides = per_axis("strides", strides, rank)
-  padding = resolve_padding(padding, x.shape[1:-1], window, strides, (1,) * rank)
+  sizes, window, strides = x.shape[1:-1], per_axis("window", window, rank), per_axis("strides", strides, rank)
+  pairs = resolve_padding(padding, sizes, window, strides, (1,) * rank)
+  if ceil_mode:
+    pairs = tuple(map(_ceil_padding, sizes, window, strides, pairs))
+  if any(size + sum(pair) < k for size, pair, k in zip(sizes, pairs, window, strict=True)):
+    raise UserError(f"input {x.shape} is too small for a pooling window={window} with padding={padding}")
+  return window, strides, pairs
+
+
+def _ceil_padding(size, window, stride, padding):
+  """(before, after) of one axis, with as much more after as the last window needs."""
+  low, high = padding
+  last = -(-(size + low + high - window) // stride) * stride  # where the last window begins
+  return low, high + max(last + window - (size + low + high), 0) if last < size + low else high
+
+
+def _reduce(x, window, strides, padding, start, operation):
   full = (1, *window, 1), (1, *strides, 1), ((0, 0), *padding, (0, 0))
   return lax.reduce_window(x, np.asarray(start, x.dtype), operation, *full)

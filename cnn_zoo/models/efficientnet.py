@@ -1,7 +1,7 @@
 """EfficientNet B0 to B7 (Tan and Le 2019, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks)."""
 
 import functools
-import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,9 +10,17 @@ from flax import nnx
 
 from cnn_zoo.convolutions import Convolution
 from cnn_zoo.convolutions.initializers import uniform_fan_out
-from cnn_zoo.errors import UserError
-from cnn_zoo.layers import BatchNorm, Dropout, Linear, SqueezeExcitation, StochasticDepth, global_average_pool
+from cnn_zoo.layers import (
+  BatchNorm,
+  Dropout,
+  Linear,
+  SqueezeExcitation,
+  StochasticDepth,
+  global_average_pool,
+  run_blocks,
+)
 from cnn_zoo.models.registry import Setting, register
+from cnn_zoo.models.scaling import check_multipliers, scale_channels, scale_layers
 
 
 class Stage(NamedTuple):
@@ -58,42 +66,59 @@ SCALINGS = {
   "efficientnet_b6": Scaling(1.8, 2.6, 528, 0.5, 1e-3),
   "efficientnet_b7": Scaling(2.0, 3.1, 600, 0.5, 1e-3),
 }
+ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15  # of depth, width and resolution, found by search on B0 (section 3.3, step 1)
 
 
-def scale_channels(channels: int, width: float) -> int:
-  """`channels` times `width`, rounded to a multiple of 8, but never down by more than 10%."""
-  scaled = channels * width
-  rounded = max(8, int(scaled + 4) // 8 * 8)
-  return rounded if rounded >= 0.9 * scaled else rounded + 8
+def compound_scaling(phi: float) -> tuple[float, float, int]:
+  """Equation 3: the width, the depth and the resolution in pixels for about 2^phi times the multiply-adds of B0.
 
-
-def scale_layers(layers: int, depth: float) -> int:
-  """`layers` times `depth`, rounded up."""
-  return math.ceil(layers * depth)
+  The first two are the options `width` and `depth` of every EfficientNet, the third is the size of its images. B1 to B7
+  were published as points near this curve, from phi = 0.5 to 7.
+  """
+  return BETA**phi, ALPHA**phi, round(SCALINGS["efficientnet_b0"].resolution * GAMMA**phi)
 
 
 class MBConv(nnx.Module):
-  """Mobile inverted bottleneck: expand 1 x 1, depthwise k x k, squeeze and excite, project 1 x 1 (linear), residual."""
+  """Mobile inverted bottleneck: expand 1 x 1, depthwise k x k, squeeze and excite, project 1 x 1 (linear), residual.
+
+  Args:
+    expansion: how many times the channels are widened for the depthwise step; 1 leaves out the first step.
+    epsilon: of batch normalisation.
+    stochastic_depth_rate: how often training drops the branch, where there is a residual.
+    same_padding: pads as TensorFlow's SAME, in place of k // 2 on either side.
+  """
 
   def __init__(
-    self, in_channels, channels, kernel, stride, expansion, *, epsilon, stochastic_depth_rate, rngs: nnx.Rngs
+    self,
+    in_channels: int,
+    channels: int,
+    *,
+    kernel: int,
+    stride: int,
+    expansion: int,
+    rank: int = 2,
+    epsilon: float,
+    stochastic_depth_rate: float,
+    same_padding: bool = False,
+    rngs: nnx.Rngs,
   ):
     conv = functools.partial(Convolution, use_bias=False, rngs=rngs)
     norm = functools.partial(BatchNorm, epsilon=epsilon)
-    expanded = in_channels * expansion
+    one, expanded = (1,) * rank, in_channels * expansion
     if expansion > 1:
-      self.expand, self.expand_norm = conv(in_channels, expanded, (1, 1)), norm(expanded)
+      self.expand, self.expand_norm = conv(in_channels, expanded, one), norm(expanded)
     else:
       self.expand = None
-    self.depthwise = conv(expanded, expanded, (kernel, kernel), strides=stride, padding=kernel // 2, groups=expanded)
+    space = {"strides": stride, "padding": "SAME" if same_padding else kernel // 2}
+    self.depthwise = conv(expanded, expanded, (kernel,) * rank, groups=expanded, **space)
     self.depthwise_norm = norm(expanded)
-    self.excite = SqueezeExcitation(expanded, max(1, in_channels // 4), rngs=rngs)
-    self.project, self.project_norm = conv(expanded, channels, (1, 1)), norm(channels)
+    self.excite = SqueezeExcitation(expanded, max(1, in_channels // 4), rank=rank, rngs=rngs)
+    self.project, self.project_norm = conv(expanded, channels, one), norm(channels)
     self.residual = stride == 1 and in_channels == channels
     self.stochastic_depth = StochasticDepth(stochastic_depth_rate if self.residual else 0.0, rngs=rngs)
 
-  def __call__(self, x):
-    """x [batch, height, width, in_channels] -> [batch, height / stride, width / stride, channels]."""
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """x [batch, *spatial, in_channels] -> [batch, *spatial / stride, channels]."""
     y = x if self.expand is None else jax.nn.silu(self.expand_norm(self.expand(x)))
     y = jax.nn.silu(self.depthwise_norm(self.depthwise(y)))
     y = self.project_norm(self.project(self.excite(y)))
@@ -101,68 +126,84 @@ class MBConv(nnx.Module):
 
 
 class EfficientNet(nnx.Module):
-  """Any point of the compound scaling space.
+  """A stem, stages of blocks and a head: the network of both EfficientNet papers.
 
   Args:
-    width: multiplies the channels of every stage.
-    depth: multiplies the layers of every stage.
+    stages: one for each run of blocks of the same channels.
+    blocks: the class of each stage's blocks.
+    stem, head: channels before and after the stages.
+    rank: number of spatial axes.
     dropout_rate: before the classifier.
     stochastic_depth_rate: of the last block; it grows linearly from 0 at the first.
     epsilon: of batch normalisation.
+    same_padding: pads as TensorFlow's SAME, in place of k // 2 on either side.
+    remat: computes the blocks' activations again in the backward pass in place of keeping them.
   """
 
   def __init__(
     self,
+    stages: Sequence[Stage],
+    blocks: Sequence[type[nnx.Module]],
+    stem: int,
+    head: int,
     *,
     num_classes: int,
     in_channels: int,
-    width: float = 1.0,
-    depth: float = 1.0,
-    dropout_rate: float = 0.2,
-    stochastic_depth_rate: float = 0.2,
-    epsilon: float = 1e-5,
+    rank: int,
+    dropout_rate: float,
+    stochastic_depth_rate: float,
+    epsilon: float,
+    same_padding: bool = False,
+    remat: bool,
     dtype,
     rngs: nnx.Rngs,
   ):
-    if width <= 0 or depth <= 0:
-      raise UserError(f"width={width} and depth={depth} must be above 0")
-    self.dtype = dtype
-    stem, head = scale_channels(STEM, width), scale_channels(HEAD, width)
-    self.stem = Convolution(in_channels, stem, (3, 3), strides=2, padding=1, use_bias=False, rngs=rngs)
+    self.remat, self.dtype = remat, dtype
+    self.layers = tuple(stage.layers for stage in stages)
+    conv = functools.partial(Convolution, use_bias=False, rngs=rngs)
+    self.stem = conv(in_channels, stem, (3,) * rank, strides=2, padding="SAME" if same_padding else 1)
     self.stem_norm = BatchNorm(stem, epsilon=epsilon)
 
-    total = sum(scale_layers(stage.layers, depth) for stage in STAGES)
-    blocks, features = [], stem
-    for stage in STAGES:
-      channels = scale_channels(stage.channels, width)
-      for layer in range(scale_layers(stage.layers, depth)):
-        blocks.append(
-          MBConv(
+    made, features = [], stem
+    for stage, block in zip(stages, blocks, strict=True):
+      for layer in range(stage.layers):
+        made.append(
+          block(
             features,
-            channels,
-            stage.kernel,
-            stage.stride if layer == 0 else 1,
-            stage.expansion,
+            stage.channels,
+            kernel=stage.kernel,
+            stride=stage.stride if layer == 0 else 1,
+            expansion=stage.expansion,
+            rank=rank,
             epsilon=epsilon,
-            stochastic_depth_rate=stochastic_depth_rate * len(blocks) / total,
+            stochastic_depth_rate=stochastic_depth_rate * len(made) / sum(self.layers),
+            same_padding=same_padding,
             rngs=rngs,
           )
         )
-        features = channels
-    self.blocks = nnx.List(blocks)
+        features = stage.channels
+    self.blocks = nnx.List(made)
 
-    self.head = Convolution(features, head, (1, 1), use_bias=False, rngs=rngs)
+    self.head = conv(features, head, (1,) * rank)
     self.head_norm = BatchNorm(head, epsilon=epsilon)
     self.dropout = Dropout(dropout_rate, rngs=rngs)
     self.classifier = Linear(head, num_classes, kernel_init=uniform_fan_out, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """x [batch, height, width, in_channels] -> logits [batch, num_classes]."""
+    """x [batch, *spatial, in_channels] -> logits [batch, num_classes]."""
     x = jax.nn.silu(self.stem_norm(self.stem(x.astype(self.dtype))))
-    for block in self.blocks:
-      x = block(x)
+    x = run_blocks(self.blocks, x, remat=self.remat)
     x = jax.nn.silu(self.head_norm(self.head(x)))
     return self.classifier(self.dropout(global_average_pool(x))).astype(jnp.float32)
+
+
+def scale_stages(stages: Sequence[Stage], width: float, depth: float) -> list[Stage]:
+  """The stages `width` times as wide and `depth` times as deep; raises UserError unless both are above 0."""
+  check_multipliers(width=width, depth=depth)
+  return [
+    stage._replace(channels=scale_channels(stage.channels, width), layers=scale_layers(stage.layers, depth))
+    for stage in stages
+  ]
 
 
 def _register(name, scaling):
@@ -170,22 +211,28 @@ def _register(name, scaling):
     *,
     num_classes,
     in_channels,
+    rank: int = 2,
     width: float = scaling.width,
     depth: float = scaling.depth,
     dropout_rate: float = scaling.dropout,
     stochastic_depth_rate: float = 0.2,
     epsilon: float = scaling.epsilon,
+    remat: bool = False,
     dtype,
     rngs,
   ):
     return EfficientNet(
+      scale_stages(STAGES, width, depth),
+      [MBConv] * len(STAGES),
+      scale_channels(STEM, width),
+      scale_channels(HEAD, width),
       num_classes=num_classes,
       in_channels=in_channels,
-      width=width,
-      depth=depth,
+      rank=rank,
       dropout_rate=dropout_rate,
       stochastic_depth_rate=stochastic_depth_rate,
       epsilon=epsilon,
+      remat=remat,
       dtype=dtype,
       rngs=rngs,
     )

@@ -22,8 +22,8 @@ def replace_convolutions(model: nnx.Module, convolution: str | Mapping, *, rngs:
   Args:
     convolution: a name of `list_convolutions()`, as "depthwise_separable"; a name with options, as
       "grouped:groups=4,keep=stem"; or the same as a mapping, {"name": "grouped", "groups": 4, "keep": "stem"}. `keep`
-      names the layers that stay, by the beginning of their path, several joined by "+". `normalization` is "batch" or
-      "none". "standard" is the architecture's own and changes nothing.
+      names the layers that stay, by the beginning of their path, several joined by "+". `normalization` is "batch"
+      (of "inverted_bottleneck" by itself) or "none". "standard" is the architecture's own and changes nothing.
     rngs: the source of initial values.
 
   Raises:
@@ -34,12 +34,13 @@ def replace_convolutions(model: nnx.Module, convolution: str | Mapping, *, rngs:
   if name == "standard":
     return
   layers = {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
+  places = [path for path, layer in layers.items() if isinstance(layer, Convolution) and max(layer.kernel_size) > 1]
   for path in keep:
     if not any(_is_within(layer, path) for layer in layers):
-      raise UserError(f"convolution keep={path!r} is no layer of the model; {nearest(path, layers)}")
-  for path, layer in layers.items():
-    if isinstance(layer, Convolution) and max(layer.kernel_size) > 1 and not any(_is_within(path, k) for k in keep):
-      _set(model, path, _replacement(name, options, path, layer, rngs))
+      raise UserError(f"convolution keep={path!r} is no layer of the model; {nearest(path, places)}")
+  for path in places:
+    if not any(_is_within(path, kept) for kept in keep):
+      _set(model, path, _replacement(name, options, path, layers[path], rngs))
 
 
 def parse_convolution(convolution: str | Mapping) -> tuple[str, dict]:
@@ -62,8 +63,10 @@ def parse_convolution(convolution: str | Mapping) -> tuple[str, dict]:
     if option not in valid:
       raise UserError(f"convolution {name} has no option {option!r}; {nearest(option, valid)}")
     kind = str if option in ("keep", "normalization", "activation", "split") else int
-    if not isinstance(value, kind):
+    if type(value) is not kind:  # True is not a number here
       raise UserError(f"convolution {name}: {option}={value!r} must be a {'name' if kind is str else 'whole number'}")
+  if name == "inverted_bottleneck":  # as the paper's, which does not train without
+    options.setdefault("normalization", "batch")
   if "normalization" in options:
     check_name("normalization", options["normalization"], _NORMALIZATIONS)
     options["normalization"] = _NORMALIZATIONS[options["normalization"]]
@@ -93,17 +96,17 @@ def _replacement(name, options, path, layer, rngs):
   }
   if name in ("grouped", "depthwise"):  # what these are is the number of groups
     del own["groups"]
-  if name == "dilated":
-    dilation = per_axis("dilation", options.get("dilation", 2), len(layer.kernel_size))
-    own |= {"dilation": dilation, "padding": _same_sizes(layer, dilation)}
   sizes = "x".join(map(str, layer.kernel_size))
   what = f"convolution={name!r} cannot replace {path} ({sizes}, {layer.in_features} -> {layer.out_features} channels)"
   if name == "transposed" and max(layer.strides) > 1:
     raise UserError(f"{what}: with strides={layer.strides} it would enlarge, not reduce; keep={path} leaves it")
-  if name == "transposed" and layer.padding != "SAME":
-    own["padding"] = _transposed_padding(layer)
   valid = convolution_options(name)
   try:
+    if name == "dilated" or "dilation" in options:
+      own["dilation"] = per_axis("dilation", options.get("dilation", 2), len(layer.kernel_size))
+      own["padding"] = _same_sizes(layer, own["dilation"])
+    if name == "transposed" and own["padding"] != "SAME":
+      own["padding"] = _transposed_padding(own["padding"], layer.kernel_size, own["dilation"])
     return create_convolution(
       name,
       layer.in_features,
@@ -125,12 +128,12 @@ def _same_sizes(layer, dilation):
   return tuple((low + e // 2, high + e - e // 2) for (low, high), e in zip(pairs, extra, strict=True))
 
 
-def _transposed_padding(layer):
-  """Padding with which a transposed convolution of stride 1 gives the layer's own output sizes."""
-  spans = [d * (k - 1) for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
-  if layer.padding == "CAUSAL":
+def _transposed_padding(padding, kernel_size, dilation):
+  """Padding with which a transposed convolution of stride 1 gives the output sizes of one with `padding`."""
+  spans = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
+  if padding == "CAUSAL":
     return ((0, spans[0]),)
-  pairs = padding_pairs(0 if layer.padding == "VALID" else layer.padding, len(spans))
+  pairs = padding_pairs(0 if padding == "VALID" else padding, len(spans))
   return tuple((span - low, span - high) for span, (low, high) in zip(spans, pairs, strict=True))
 
 

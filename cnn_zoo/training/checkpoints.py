@@ -7,6 +7,8 @@ only when it is whole, so a run killed at any moment finds its last complete one
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from cnn_zoo.errors import UserError
 
 try:
@@ -22,6 +24,7 @@ class Checkpoints:
     policies = ocp.training.preservation_policies
     best = policies.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
     self._metric = metric
+    self._shapes = {}  # of states, by step
     self._orbax = ocp.training.Checkpointer(
       directory.absolute(),  # Orbax takes no other
       save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # the loop decides
@@ -59,6 +62,37 @@ class Checkpoints:
       known = ", ".join(map(str, self.steps())) or "none"
       raise UserError(f"step={step} is not among the checkpoints of {self._orbax.directory}; valid: {known}")
     return self._orbax.load_checkpointables(step, {"state": abstract_state})["state"]
+
+  def has_averages(self, step: int) -> bool:
+    """Whether the state at `step` holds averaged weights."""
+    return bool(self._saved(step).get("ema"))
+
+  def weight_shapes(self, step: int, averaged: bool = True) -> dict:
+    """What `restore_weights` would read, as nested dicts of things that have a shape."""
+    saved = self._saved(step)
+    saved = saved["ema"] if averaged and saved.get("ema") else saved
+    return {"params": saved["params"], "batch_stats": saved["batch_stats"]}
+
+  def restore_weights(self, step: int, abstract_weights: dict, averaged: bool = True) -> dict:
+    """{"params", "batch_stats"} at `step`, the averaged ones if there are any and `averaged`; nothing else is read.
+
+    Args:
+      step: one of `steps()`.
+      abstract_weights: their shapes, dtypes and shardings; `ocp.PLACEHOLDER` for what is not wanted, and stays so.
+      averaged: False for the raw ones in any case.
+    """
+    nothing = jax.tree.map(lambda _: ocp.PLACEHOLDER, self._saved(step))
+    averaged = averaged and self.has_averages(step)
+    wanted = {"ema": abstract_weights} if averaged else abstract_weights
+    state = self._orbax.load_checkpointables(step, {"state": {**nothing, **wanted}})["state"]
+    state = state["ema"] if averaged else state
+    return {"params": state["params"], "batch_stats": state["batch_stats"]}
+
+  def _saved(self, step):
+    """The state at `step` with shapes in the place of arrays."""
+    if step not in self._shapes:
+      self._shapes[step] = self._orbax.checkpointables_metadata(step).metadata["state"]
+    return self._shapes[step]
 
   def close(self) -> None:
     """Waits until everything is written."""

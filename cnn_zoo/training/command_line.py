@@ -5,17 +5,23 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from cnn_zoo.errors import UserError, nearest
+from cnn_zoo.errors import UserError, check_name, nearest
+from cnn_zoo.training.memory import keep_freed_memory
 
 
-def run(main: Callable[[], None], argv: list[str] | None = None) -> None:
-  """Parses the flags, calls `main` and exits: 0; 1 if the run broke; 2, after one line, for a mistake of the user."""
+def run(commands: Callable[[], None] | Mapping[str, Callable[[], None]], argv: list[str] | None = None) -> None:
+  """Parses the flags, calls one function and exits: 0; 1 if the run broke; 2, after one line, for a user's mistake.
+
+  Args:
+    commands: that function; or several by name, of which the one argument that is not a flag chooses.
+    argv: the command line (default: sys.argv).
+  """
 
   def guarded(function, *arguments):
     try:
@@ -27,14 +33,21 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> None:
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(2)
 
+  keep_freed_memory()
   logging.set_verbosity(logging.ERROR)  # TFDS and Orbax tell of every file they touch
 
-  def without_arguments(rest):
-    if len(rest) > 1:
-      raise UserError(f"{rest[1]!r} is not a flag; flags begin with --")
+  def chosen(rest):
+    words, main = rest[1:], commands
+    if isinstance(commands, Mapping):
+      if not words:
+        raise UserError(f"give a command; valid: {', '.join(commands)}")
+      check_name("command", words[0], commands)
+      main = commands[words.pop(0)]
+    if words:
+      raise UserError(f"{words[0]!r} is not a flag; flags begin with --")
     main()
 
-  app.run(lambda rest: guarded(without_arguments, rest), argv, flags_parser=lambda args: guarded(_parse, args))
+  app.run(lambda rest: guarded(chosen, rest), argv, flags_parser=lambda args: guarded(_parse, args))
 
 
 # --config VALUE and --config.field VALUE, which flags allow in place of --config=VALUE.

@@ -14,7 +14,7 @@ from cnn_zoo.tasks import get_task
 from cnn_zoo.training import setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.mesh import create_mesh
-from cnn_zoo.training.programs import Programs, evaluated_weights
+from cnn_zoo.training.programs import Programs
 
 
 def evaluate(config: ConfigDict | None, workdir: Path, step: str = "last", weights: str = "ema") -> dict:
@@ -37,8 +37,7 @@ def evaluate(config: ConfigDict | None, workdir: Path, step: str = "last", weigh
     raise UserError(f"workdir={str(workdir)!r} holds no run; valid: the folder of a run, as train.py prints it")
   saved = ConfigDict(json.loads(saved_path.read_text()))
   config = saved if config is None else config
-  for group in ("model", "ema_decay", "optimizer"):  # what gives the checkpoint its shapes
-    setup.check_same_run({group: saved.to_dict()[group]}, ConfigDict({group: config[group]}), workdir)
+  setup.check_same_run({"model": saved.to_dict()["model"]}, ConfigDict({"model": config.model}), workdir)
   if data.dataset_shape(config.data) != data.dataset_shape(saved.data):
     raise UserError(f"config.data.name={config.data.name!r} has other classes or channels than {saved.data.name!r}")
   setup.enable_compilation_cache(config)
@@ -59,9 +58,9 @@ def evaluate(config: ConfigDict | None, workdir: Path, step: str = "last", weigh
   with convolutions.lowering(config.convolution_lowering):
     programs = Programs(config, create_mesh())
     dataset = data.open_dataset(config.data)
-    state = checkpoints.restore(chosen, programs.shapes)
-    metrics = programs.evaluate(evaluated_weights(state, weights == "ema"), dataset)
-  kind = "ema" if weights == "ema" and state.ema else "raw"
+    shapes = {"params": programs.shapes.params, "batch_stats": programs.shapes.batch_stats}
+    kind = "ema" if weights == "ema" and checkpoints.has_averages(chosen) else "raw"
+    metrics = programs.evaluate(checkpoints.restore_weights(chosen, shapes, kind == "ema"), dataset)
   result = {"model": config.model.name, "dataset": config.data.name, "step": chosen, "weights": kind}
   result |= {"examples": dataset.num_test, **metrics}
   if jax.process_index() == 0:

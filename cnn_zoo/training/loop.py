@@ -13,9 +13,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cnn_zoo import convolutions, data
+from cnn_zoo.errors import UserError
 from cnn_zoo.inspection.curves import draw_curves
 from cnn_zoo.training import setup
 from cnn_zoo.training.checkpoints import Checkpoints
+from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.logging import RunLog
 from cnn_zoo.training.mesh import check_batch, create_mesh, replicate, shard_batch
 from cnn_zoo.training.programs import Programs, evaluated_weights
@@ -57,9 +59,14 @@ def _train(config, workdir, started):
   setup.open_workdir(workdir)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, metric=task.best)
   start = max(checkpoints.steps(), default=0)
+  if 0 in checkpoints.steps():
+    raise UserError(
+      f"workdir={str(workdir)!r} holds imported weights, not a run; give another and --config.init={workdir}"
+    )
   details = checkpoints.details(start) if start else {}
   if start:
     setup.check_same_run(details["config"], config, workdir)
+  loaded = load_initial_weights(programs, config) if config.init and not start else ""
   finished = start and start == details["total_steps"]
 
   # XLA compiles without Python, so data and state are made ready beside it.
@@ -85,6 +92,8 @@ def _train(config, workdir, started):
     f"({dataset.num_train:,} examples to train on, {dataset.num_test:,} to test on); {total} steps of "
     f"{config.batch_size}; {mesh.size} x {jax.devices()[0].device_kind}, {programs.dtype.__name__}"
   )
+  if loaded:
+    log.say(loaded)
   result = {}
   if finished:
     log.say(f"this run is finished: step {start} of {total} is in {workdir / 'checkpoints'}; evaluating it")

@@ -48,7 +48,7 @@ class Programs:
       out_shardings=everywhere,
     )
     self._update = jax.jit(make_update(config), out_shardings=everywhere, donate_argnums=0)
-    self._eval_step = jax.jit(make_eval_step(self.network, self.task, self.dtype), out_shardings=everywhere)
+    self._eval_step = jax.jit(make_eval_step(self.network, self.task, config, self.dtype), out_shardings=everywhere)
     self.shapes = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
       jax.eval_shape(fresh, self.network.params, self.network.batch_stats),

@@ -26,9 +26,9 @@ def make_gradient(network: Network, task: ModuleType, config, dtype):
   def loss_and_sums(params, batch_stats, key, batch):
     module = network.module(params, batch_stats)
     set_noise(module, key)
-    logits = module(task.normalize(batch["image"], dtype))
-    losses = task.losses(logits, batch, config.label_smoothing)
-    sums = task.sums(logits, batch, losses)
+    outputs = module(task.normalize(batch["image"], config.data.mean, config.data.std, dtype))
+    losses = task.losses(outputs, batch, config.label_smoothing)
+    sums = task.sums(outputs, batch, losses)
     # Training batches are full. Dividing by sums["count"] would take an all-reduce before the backward pass.
     return losses.mean(), (nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)), sums)
 
@@ -93,13 +93,13 @@ def _average(ema, new, decay, step):
   return jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, ema, new)
 
 
-def make_eval_step(network: Network, task: ModuleType, dtype):
+def make_eval_step(network: Network, task: ModuleType, config, dtype):
   """The function (params, batch_stats, batch) -> sums over the examples of the batch that are not padding."""
 
   def eval_step(params, batch_stats, batch):
     module = network.module(params, batch_stats)
     module.eval()
-    logits = module(task.normalize(batch["image"], dtype))
+    logits = module(task.normalize(batch["image"], config.data.mean, config.data.std, dtype))
     return task.sums(logits, batch, task.losses(logits, batch))
 
   return eval_step

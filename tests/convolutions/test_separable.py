@@ -156,9 +156,9 @@ def test_costs_of_the_papers():
   assert ones.multiply_adds(shape) / seven.multiply_adds(shape) == 2 / 7
   # R(2+1)D's M = t d^2 n m / (d^2 n + t m) channels between the steps give a 3-D convolution's parameters
   # (Tran et al. 2018, section 3.5).
-  assert 3 * 9 * 64 * 64 // (9 * 64 + 3 * 64) == 144
+  rank = 3 * 9 * 64 * 64 // (9 * 64 + 3 * 64)
   options = {"use_bias": False, "rngs": rngs}
-  split = SpatiallySeparableConvolution(64, 64, (3, 3, 3), split="2+1", rank=144, **options)
+  split = SpatiallySeparableConvolution(64, 64, (3, 3, 3), split="2+1", rank=rank, **options)
   assert split.parameters() == Convolution(64, 64, (3, 3, 3), **options).parameters() == 110592
 
 

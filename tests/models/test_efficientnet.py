@@ -1,15 +1,19 @@
 import functools
 
+import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from checks import check_training, evaluated, traced_shape
 from flax import nnx
 
 from cnn_zoo import create_model
-from cnn_zoo.layers import set_noise
+from cnn_zoo.errors import UserError
+from cnn_zoo.layers import BatchNorm, set_noise
 from cnn_zoo.models import abstract_model
-from cnn_zoo.models.efficientnet import SCALINGS, scale_channels, scale_layers
+from cnn_zoo.models.efficientnet import SCALINGS, compound_scaling
+from cnn_zoo.models.scaling import scale_channels, scale_layers
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 TINY = {"width": 0.25, "depth": 0.1}  # one block a stage
@@ -95,6 +99,21 @@ def test_compound_scaling():
   assert [SCALINGS[f"efficientnet_b{i}"].resolution for i in range(8)] == [224, 240, 260, 300, 380, 456, 528, 600]
 
 
+def test_compound_scaling_by_phi():
+  assert compound_scaling(0) == (1.0, 1.0, 224)
+  width, depth, resolution = compound_scaling(2)
+  assert (width, depth, resolution) == (pytest.approx(1.1**2), pytest.approx(1.2**2), round(224 * 1.15**2))
+  assert depth * width**2 * (resolution / 224) ** 2 == pytest.approx(2**2, rel=0.1)  # the constraint of equation 3
+  for name, phi in (("b1", 0.5), ("b2", 1), ("b3", 2), ("b5", 5), ("b6", 6), ("b7", 7)):
+    assert compound_scaling(phi)[2] == pytest.approx(SCALINGS[f"efficientnet_{name}"].resolution, rel=0.025)
+
+
+@pytest.mark.parametrize("options", [{"width": 0}, {"depth": -1.0}])
+def test_mistakes(options):
+  with pytest.raises(UserError, match=f"{next(iter(options))}={next(iter(options.values()))} must be above 0"):
+    abstract_model("efficientnet_b0", **options)
+
+
 def test_stochastic_depth_grows_linearly():
   model = abstract_model("efficientnet_b0", stochastic_depth_rate=0.32)
   for index, block in enumerate(model.blocks):
@@ -171,3 +190,42 @@ def test_bfloat16_computes_in_bfloat16_and_answers_in_float32(evaluation):
   (expected, _), (logits, _) = evaluation[1](evaluation[0], x), compiled(model)(model, x)
   assert logits.dtype == jnp.float32
   assert 0 < np.abs(logits - expected).max() < 0.1 * np.std(expected)
+
+
+def test_remat():
+  check_training("efficientnet_b0", images(32, 32), dropout_rate=0.5, **TINY)
+
+
+@pytest.mark.parametrize("shape", [(4, 100, 2), (2, 9, 20, 31, 3)], ids=str)
+def test_other_ranks(shape):
+  rank = len(shape) - 2
+  assert traced_shape("efficientnet_b0", *shape, rank=rank, num_classes=7) == (shape[0], 7)
+  logits = evaluated(tiny(rank=rank, in_channels=shape[-1]), images(*shape[1:-1], batch=shape[0], channels=shape[-1]))
+  assert logits.shape == (shape[0], 5) and np.isfinite(logits).all() and np.ptp(logits, 0).min() > 0
+
+
+def stride(model):
+  model.blocks[11].depthwise.strides = (1, 1)
+
+
+def padding(model):
+  model.blocks[11].depthwise.padding = "SAME"
+
+
+def epsilon(model):
+  for _, module in nnx.iter_modules(model):
+    if isinstance(module, BatchNorm):
+      module.epsilon = 1e-3
+
+
+def activation(model):
+  model.blocks[11].excite.activation = jax.nn.relu
+
+
+def residual(model):
+  model.blocks[12].residual = False
+
+
+@pytest.mark.parametrize("alter", [stride, padding, epsilon, activation, residual])
+def test_golden_logits_notice(alter):
+  assert golden.error("efficientnet_b0", alter) > 1e-4

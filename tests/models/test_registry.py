@@ -19,13 +19,15 @@ def test_names_are_sorted_and_taken_once():
 
 
 def test_options():
-  assert model_options("lenet5") == {}
+  assert model_options("lenet5") == {"rank": 2}
   assert model_options("efficientnet_b1") == {
+    "rank": 2,
     "width": 1.0,
     "depth": 1.1,
     "dropout_rate": 0.2,
     "stochastic_depth_rate": 0.2,
     "epsilon": 1e-5,
+    "remat": False,
   }
   with pytest.raises(UserError, match="did you mean lenet5"):
     model_options("lenet")
@@ -35,13 +37,13 @@ def test_options():
   ("arguments", "message"),
   [
     ({"name": "efficientnet_b9"}, "model='efficientnet_b9' is not known; did you mean efficientnet_b"),
-    ({"name": "nothing like it"}, "valid: efficientnet_b0, .*lenet5"),
+    ({"name": "nothing like it"}, "valid: alexnet, .*lenet5"),
     ({"name": "efficientnet_b0", "widht": 2.0}, "model efficientnet_b0 has no option 'widht'; did you mean width"),
     (
       {"name": "efficientnet_b0", "xyz": 1},
-      "no option 'xyz'; valid: depth, dropout_rate, epsilon, stochastic_depth_rate, width",
+      "no option 'xyz'; valid: depth, dropout_rate, epsilon, rank, remat, stochastic_depth_rate, width",
     ),
-    ({"name": "lenet5", "width": 2.0}, "model lenet5 has no option 'width'; it has none"),
+    ({"name": "lenet5", "width": 2.0}, "model lenet5 has no option 'width'; valid: rank"),
     ({"name": "lenet5", "num_classes": 0}, "num_classes=0 must be at least 1"),
     ({"name": "lenet5", "in_channels": -1}, "in_channels=-1 must be at least 1"),
     ({"name": "efficientnet_b0", "dropout_rate": 1.5}, "rate=1.5 of Dropout"),

@@ -76,15 +76,52 @@ def test_metrics_are_means():
 
 
 def test_normalize():
-  image = jnp.asarray([0, 51, 255], jnp.uint8)
-  np.testing.assert_allclose(classification.normalize(image, jnp.float32), [-2, -1.2, 2], rtol=1e-6)
-  assert classification.normalize(image, jnp.bfloat16).dtype == jnp.bfloat16
+  image = jnp.asarray([[0, 51, 255]], jnp.uint8)
+  np.testing.assert_allclose(classification.normalize(image, (0.5,), (0.25,), jnp.float32), [[-2, -1.2, 2]], rtol=1e-6)
+  channels = classification.normalize(image, (0.0, 0.2, 0.5), (1.0, 1.0, 0.5), jnp.float32)
+  np.testing.assert_allclose(channels, [[0, 0, 1]], atol=1e-7)
+  assert classification.normalize(image, (0.5,), (0.25,), jnp.bfloat16).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+  ("mean", "std", "says"),
+  [
+    ((0.5, 0.5), (0.25,), r"config.data.mean=\(0.5, 0.5\) must be one number, or one for each of 3 channels"),
+    ((0.5,), (0.2, 0.2, 0.0), r"config.data.std=\(0.2, 0.2, 0.0\) must be one number above 0, or one for each of 3"),
+    ((0.5,), (), r"config.data.std=\(\) must be"),
+  ],
+)
+def test_normalize_refuses(mean, std, says):
+  with pytest.raises(UserError, match=says):
+    classification.normalize(jnp.zeros((1, 3), jnp.uint8), mean, std, jnp.float32)
 
 
 def test_gradient_is_probabilities_minus_target():
   logits = jnp.asarray([[1.0, 2.0, 3.0]])
   gradient = jax.grad(lambda x: classification.losses(x, batch([0])).sum())(logits)
   np.testing.assert_allclose(gradient, jax.nn.softmax(logits) - jnp.eye(3)[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_auxiliary_classifiers_add_three_tenths_of_their_losses(smoothing):
+  rng = np.random.default_rng(1)
+  main, *others = (jnp.asarray(rng.normal(size=(8, 7)), jnp.float32) for _ in range(3))
+  labels = batch(rng.integers(0, 7, 8))
+  alone, first, second = (classification.losses(logits, labels, smoothing) for logits in (main, *others))
+  loss = classification.losses((main, tuple(others)), labels, smoothing)
+  np.testing.assert_allclose(loss, alone + 0.3 * first + 0.3 * second, rtol=1e-6)
+  np.testing.assert_array_equal(classification.losses((main, ()), labels, smoothing), alone)
+
+
+def test_auxiliary_classifiers_have_no_say_in_what_is_right():
+  labels = batch([0, 1, 2, 3])
+  right, wrong = jnp.eye(8)[:4], jnp.roll(jnp.eye(8), 4, 1)[:4] - 2 * jnp.eye(8)[:4]
+  loss = classification.losses((right, (wrong, wrong)), labels)
+  sums = classification.sums((right, (wrong, wrong)), labels, loss)
+  assert (sums["count"], sums["top1"], sums["top5"]) == (4, 4, 4)
+  assert sums["loss"] == pytest.approx(float(loss.sum()))
+  sums = classification.sums((wrong, (right, right)), labels, loss)
+  assert (sums["top1"], sums["top5"]) == (0, 0)
 
 
 def test_unknown_task():

@@ -1,0 +1,197 @@
+"""EfficientNetV2 S, M, L and XL (Tan and Le 2021, EfficientNetV2: Smaller Models and Faster Training)."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from cnn_zoo.convolutions import Convolution
+from cnn_zoo.layers import BatchNorm, StochasticDepth
+from cnn_zoo.models.efficientnet import EfficientNet, MBConv, Stage, scale_stages
+from cnn_zoo.models.registry import Setting, register
+
+# Table 4 and its larger versions in the authors' code: expansion, kernel, stride of the first layer, channels, layers.
+# The first three stages are Fused-MBConv, the others MBConv; the stem has the channels of the first stage.
+FUSED = 3
+STAGES = {
+  "efficientnet_v2_s": (
+    Stage(1, 3, 1, 24, 2),
+    Stage(4, 3, 2, 48, 4),
+    Stage(4, 3, 2, 64, 4),
+    Stage(4, 3, 2, 128, 6),
+    Stage(6, 3, 1, 160, 9),
+    Stage(6, 3, 2, 256, 15),
+  ),
+  "efficientnet_v2_m": (
+    Stage(1, 3, 1, 24, 3),
+    Stage(4, 3, 2, 48, 5),
+    Stage(4, 3, 2, 80, 5),
+    Stage(4, 3, 2, 160, 7),
+    Stage(6, 3, 1, 176, 14),
+    Stage(6, 3, 2, 304, 18),
+    Stage(6, 3, 1, 512, 5),
+  ),
+  "efficientnet_v2_l": (
+    Stage(1, 3, 1, 32, 4),
+    Stage(4, 3, 2, 64, 7),
+    Stage(4, 3, 2, 96, 7),
+    Stage(4, 3, 2, 192, 10),
+    Stage(6, 3, 1, 224, 19),
+    Stage(6, 3, 2, 384, 25),
+    Stage(6, 3, 1, 640, 7),
+  ),
+  "efficientnet_v2_xl": (
+    Stage(1, 3, 1, 32, 4),
+    Stage(4, 3, 2, 64, 8),
+    Stage(4, 3, 2, 96, 8),
+    Stage(4, 3, 2, 192, 16),
+    Stage(6, 3, 1, 256, 24),
+    Stage(6, 3, 2, 512, 32),
+    Stage(6, 3, 1, 640, 8),
+  ),
+}
+HEAD = 1280  # channels of the last stage
+
+
+class Training(NamedTuple):
+  """What goes with a size in the authors' code. The network takes images of other sizes too."""
+
+  largest: int  # pixels a side at the end of training (section 4, progressive learning)
+  resolution: int  # pixels a side in evaluation
+  dropout: float  # before the classifier
+  same_padding: bool = False  # as TensorFlow; only XL, whose weights are published for it alone
+
+
+TRAININGS = {
+  "efficientnet_v2_s": Training(300, 384, 0.2),
+  "efficientnet_v2_m": Training(384, 480, 0.3),
+  "efficientnet_v2_l": Training(384, 480, 0.4),
+  "efficientnet_v2_xl": Training(384, 512, 0.4, same_padding=True),
+}
+
+
+class FusedMBConv(nnx.Module):
+  """Figure 2: MBConv whose expansion and depthwise step are one k x k convolution, without squeeze and excite.
+
+  The arguments are those of `MBConv`; with an expansion of 1 the k x k convolution is the whole block.
+  """
+
+  def __init__(
+    self,
+    in_channels: int,
+    channels: int,
+    *,
+    kernel: int,
+    stride: int,
+    expansion: int,
+    rank: int = 2,
+    epsilon: float,
+    stochastic_depth_rate: float,
+    same_padding: bool = False,
+    rngs: nnx.Rngs,
+  ):
+    conv = functools.partial(Convolution, use_bias=False, rngs=rngs)
+    expanded = in_channels * expansion if expansion > 1 else channels
+    space = {"strides": stride, "padding": "SAME" if same_padding else kernel // 2}
+    self.expand, self.expand_norm = (
+      conv(in_channels, expanded, (kernel,) * rank, **space),
+      BatchNorm(expanded, epsilon=epsilon),
+    )
+    if expansion > 1:
+      self.project, self.project_norm = conv(expanded, channels, (1,) * rank), BatchNorm(channels, epsilon=epsilon)
+    else:
+      self.project = None
+    self.residual = stride == 1 and in_channels == channels
+    self.stochastic_depth = StochasticDepth(stochastic_depth_rate if self.residual else 0.0, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """x [batch, *spatial, in_channels] -> [batch, *spatial / stride, channels]."""
+    y = jax.nn.silu(self.expand_norm(self.expand(x)))
+    y = y if self.project is None else self.project_norm(self.project(y))
+    return x + self.stochastic_depth(y) if self.residual else y
+
+
+class EfficientNetV2(EfficientNet):
+  """One of the sizes, or `width` and `depth` times as much of it.
+
+  Args:
+    size: a name of `STAGES`.
+    rank: number of spatial axes.
+    width, depth: multiply the channels and the layers of every stage; the head stays.
+    dropout_rate: before the classifier.
+    stochastic_depth_rate: of the last block; it grows linearly from 0 at the first.
+    epsilon: of batch normalisation.
+    remat: computes the blocks' activations again in the backward pass in place of keeping them.
+  """
+
+  def __init__(
+    self,
+    size: str,
+    *,
+    num_classes: int,
+    in_channels: int,
+    rank: int,
+    width: float,
+    depth: float,
+    dropout_rate: float,
+    stochastic_depth_rate: float,
+    epsilon: float,
+    remat: bool,
+    dtype,
+    rngs: nnx.Rngs,
+  ):
+    stages = scale_stages(STAGES[size], width, depth)
+    super().__init__(
+      stages,
+      [FusedMBConv] * FUSED + [MBConv] * (len(stages) - FUSED),
+      stages[0].channels,
+      HEAD,
+      num_classes=num_classes,
+      in_channels=in_channels,
+      rank=rank,
+      dropout_rate=dropout_rate,
+      stochastic_depth_rate=stochastic_depth_rate,
+      epsilon=epsilon,
+      same_padding=TRAININGS[size].same_padding,
+      remat=remat,
+      dtype=dtype,
+      rngs=rngs,
+    )
+
+
+def _register(name, training):
+  def build(
+    *,
+    num_classes,
+    in_channels,
+    rank: int = 2,
+    width: float = 1.0,
+    depth: float = 1.0,
+    dropout_rate: float = training.dropout,
+    stochastic_depth_rate: float = 0.2,
+    epsilon: float = 1e-3,
+    remat: bool = False,
+    dtype,
+    rngs,
+  ):
+    return EfficientNetV2(
+      name,
+      num_classes=num_classes,
+      in_channels=in_channels,
+      rank=rank,
+      width=width,
+      depth=depth,
+      dropout_rate=dropout_rate,
+      stochastic_depth_rate=stochastic_depth_rate,
+      epsilon=epsilon,
+      remat=remat,
+      dtype=dtype,
+      rngs=rngs,
+    )
+
+  register(name, build, Setting((training.resolution, training.resolution, 3)))
+
+
+for _name, _training in TRAININGS.items():
+  _register(_name, _training)

@@ -1,0 +1,27 @@
+"""What published weights expect of their input and of their network, besides its layers."""
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+"""(mean, std) by channel: pixels in [0, 1] become (x - mean) / std."""
+
+IMAGENET: Normalization = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels; most weights
+SYMMETRIC: Normalization = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # pixels in [-1, 1]; those below
+
+# torchvision's weights of GoogLeNet came from TensorFlow; its `transform_input` undoes IMAGENET before the network.
+# timm's names stand for several files; these are what its version 1.0 loads by default.
+_SYMMETRIC = {
+  "torchvision": ("googlenet", "efficientnet_v2_l"),
+  "timm": ("efficientnet_b1", "efficientnet_v2_", "mobilenet_v1", "resnetv2_", "xception"),
+}
+
+# In B5 to B7 torchvision has the epsilon of TensorFlow and timm PyTorch's.
+_OPTIONS = {("timm", f"efficientnet_b{size}"): {"epsilon": 1e-5} for size in (5, 6, 7)}
+
+
+def normalization(model: str, source: str) -> Normalization:
+  """What the weights of `model`, one of `cnn_zoo.list_models()`, from "torchvision" or "timm" expect."""
+  return SYMMETRIC if model.startswith(_SYMMETRIC[source]) else IMAGENET
+
+
+def options(model: str, source: str) -> dict[str, object]:
+  """The options of `create_model` with which `model` is the network of that source; mostly none."""
+  return _OPTIONS.get((source, model), {})

@@ -1,0 +1,14 @@
+"""VGG's published weights."""
+
+_HEAD = {"head.hidden.0": "classifier.0", "head.hidden.1": "classifier.3", "head.classifier": "classifier.6"}
+
+
+def torchvision(name, model):
+  """torchvision's name of our tensor `name`; its list counts ReLUs and poolings too."""
+  layer, _, leaf = name.rpartition(".")
+  if layer in _HEAD:
+    return f"{_HEAD[layer]}.{leaf}"
+  _, stage, kind, index = layer.split(".")
+  each = 2 if model.stages[0].norms[0] is None else 3
+  before = sum(each * len(earlier.convolutions) + 1 for earlier in list(model.stages)[: int(stage)])
+  return f"features.{before + each * int(index) + (kind == 'norms')}.{leaf}"

@@ -1,0 +1,8 @@
+"""EfficientNetV2-L (Tan and Le 2021)."""
+
+from configs import efficientnet_v2_s
+
+
+def get_config(dataset="digits"):
+  """S's recipe at this size."""
+  return efficientnet_v2_s.get_config(dataset, "efficientnet_v2_l")

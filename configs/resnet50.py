@@ -1,0 +1,33 @@
+"""ResNet-50 (He et al. 2015); the other ResNets, with and without pre-activation or shortcuts, differ by the name."""
+
+from configs import base
+
+
+def get_config(dataset="digits", model="resnet50"):
+  """On digits: a few minutes. On ImageNet: the paper's recipe (section 3.4) with Inception's crops."""
+  config = base.get_config(model, dataset)
+  if config.data.name != "imagenet":
+    config.epochs = 10.0
+    config.batch_size = 64
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.clip_norm = 1.0
+    config.schedule.warmup_epochs = 2.0
+    config.label_smoothing = 0.1
+    return config
+
+  config.batch_size = 256
+  config.epochs = 120.0  # 60e4 iterations; the rate falls every 15e4, as in figure 4
+  config.optimizer.name = "sgd"
+  config.optimizer.learning_rate = 0.1
+  config.optimizer.momentum = 0.9
+  config.optimizer.weight_decay = 1e-4
+  config.schedule.name = "step"
+  config.schedule.decay_rate = 0.1
+  config.schedule.decay_epochs = 30.0
+  config.batch_norm.group_size = 32
+  config.eval.every_epochs = 5.0
+  config.eval.batch_size = 256
+  config.data.workers = 16
+  config.log_every_steps = 100
+  return config

@@ -1,0 +1,165 @@
+"""scripts/import_weights.py: from a file of published weights to a folder that eval.py and train.py take."""
+
+import concurrent.futures
+import json
+import pathlib
+import subprocess
+import sys
+
+import cv2
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from ml_collections import ConfigDict
+
+from cnn_zoo import data, load_torch_state_dict
+from cnn_zoo.errors import UserError
+from cnn_zoo.models import abstract_model
+from cnn_zoo.pretrained.conventions import IMAGENET, SYMMETRIC, normalization
+from cnn_zoo.tasks import classification
+from cnn_zoo.training.command_line import load_config
+from cnn_zoo.training.evaluation import evaluate
+from cnn_zoo.training.initialization import load_initial_weights
+from cnn_zoo.training.loop import train
+from cnn_zoo.training.mesh import create_mesh
+from cnn_zoo.training.programs import Programs
+
+ROOT = pathlib.Path(__file__).parents[2]
+WEIGHTS = pathlib.Path(__file__).with_name("weights")
+MODEL = "resnet18"
+
+
+def write_safetensors(path, tensors):
+  header, data, end = {}, [], 0
+  for name, array in tensors.items():
+    start, end = end, end + array.nbytes
+    header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [start, end]}
+    data.append(array.tobytes())
+  text = json.dumps(header).encode()
+  path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data))
+
+
+def run(**flags):
+  script = [sys.executable, "scripts/import_weights.py", *(f"--{flag}={value}" for flag, value in flags.items())]
+  return subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def state():
+  shapes = golden.golden(MODEL)["state_dict"]
+  return {name: golden.tensor(name, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.fixture(scope="module")
+def imported(state, tmp_path_factory):
+  """The folder that the script makes of `state`."""
+  folder = tmp_path_factory.mktemp("import")
+  write_safetensors(folder / "weights.safetensors", state)
+  out = folder / "runs" / "imported"
+  done = run(model=MODEL, weights=folder / "weights.safetensors", source="torchvision", out=out)
+  assert done.returncode == 0, done.stderr
+  assert f"{MODEL}: 11,689,512 parameters" in done.stdout and f"--config.init={out}" in done.stdout
+  return out
+
+
+def trained_for(monkeypatch, num_classes, labels=()):
+  """Colour images of 32 x 32 pixels, encoded and not, in the place of every dataset."""
+  images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
+  records = [
+    {"image": cv2.imencode(".png", image[..., ::-1])[1].tobytes(), "label": label}
+    for image, label in zip(images, labels, strict=False)
+  ]
+  dataset = data.Dataset("tiny", num_classes, 3, (), records, records, len(records), len(records))
+  monkeypatch.setattr(data, "open_dataset", lambda settings: dataset)
+  monkeypatch.setattr(data, "dataset_shape", lambda settings: (num_classes, 3))
+  return images
+
+
+def test_evaluation_uses_the_weights(imported, state, monkeypatch):
+  """The network's own answers to the pixels that it was made for are all right."""
+  config = ConfigDict(json.loads((imported / "config.json").read_text()))
+  assert (config.model.name, config.data.name) == (MODEL, "imagenet")
+  model = abstract_model(MODEL)
+  load_torch_state_dict(model, state)
+  model.eval()
+  images = trained_for(monkeypatch, 1000)
+  pixels = classification.normalize(jnp.asarray(images), *IMAGENET, jnp.float32)
+  logits = nnx.jit(lambda model, x: model(x))(model, pixels)
+  trained_for(monkeypatch, 1000, np.argmax(logits, -1).tolist())
+
+  config.data.image_size, config.data.crop, config.eval.batch_size = 32, "resize", 12
+  config.compilation_cache = ""
+  result = evaluate(config, imported)
+  assert (result["step"], result["weights"], result["examples"], result["top1"]) == (0, "raw", 12, 1.0)
+  expected = -jax.nn.log_softmax(logits).max(-1).mean()
+  assert result["loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_fine_tuning_starts_from_the_weights(imported, state, monkeypatch):
+  """All of them but the classifier, of which the log says that it is drawn anew."""
+  trained_for(monkeypatch, 7)
+  config = load_config(str(ROOT / "configs" / f"{MODEL}.py"))
+  config.init = str(imported)
+  programs = Programs(config, create_mesh())
+  drawn = jax.device_get(programs.network.params["classifier"])
+  says = load_initial_weights(programs, config)
+  assert says == (
+    f"starting from the weights of step 0 in {imported}, but for classifier.bias and classifier.kernel: drawn anew for "
+    f"7 classes in place of 1000; they were made for config.data.mean={IMAGENET[0]}; "
+    f"they were made for config.data.std={IMAGENET[1]}"
+  )
+  start = jax.device_get(programs.initial_state())
+  model = abstract_model(MODEL, num_classes=7)
+  load_torch_state_dict(model, state | {"fc.weight": drawn["kernel"].T, "fc.bias": drawn["bias"]})
+  for kind, tree in ((nnx.Param, start.params), (nnx.BatchStat, start.batch_stats)):
+    expected = jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, kind)))
+    assert all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(tree), expected, strict=True))
+
+
+def test_training_in_the_folder_of_imported_weights_is_refused(imported):
+  config = load_config(str(ROOT / "configs" / "lenet5.py"))
+  config.compilation_cache = ""
+  with pytest.raises(UserError, match=r"holds imported weights, not a run; give another and --config\.init="):
+    train(config, imported)
+
+
+def test_normalization():
+  assert normalization("resnet50", "timm") == normalization("vgg16", "torchvision") == IMAGENET
+  assert normalization("googlenet", "torchvision") == normalization("resnetv2_50", "timm") == SYMMETRIC
+  assert normalization("efficientnet_v2_s", "torchvision") == IMAGENET
+
+
+def test_mistakes(state, tmp_path):
+  """One line, exit code 2, nothing written."""
+  good, bad, there = tmp_path / "good.safetensors", tmp_path / "bad.safetensors", tmp_path / "there"
+  good.write_bytes(b"")
+  wrong = {name: x for name, x in state.items() if name not in ("bn1.weight", "fc.weight")}
+  write_safetensors(bad, wrong | {"fc.weight": state["fc.weight"].T, "head.weight": state["bn1.bias"]})
+  there.mkdir()
+  (there / "file").touch()
+  usual = {"model": MODEL, "weights": bad, "source": "torchvision", "out": tmp_path / "out"}
+  cases = [
+    ({}, "1 missing: bn1.weight; 1 surplus: head.weight; 1 misshapen: fc.weight (512, 1000) in place of (1000, 512)"),
+    ({"weights": None}, "--weights is missing; valid: --model=NAME --weights=FILE --source=torchvision|timm --out=DIR"),
+    ({"model": "resnet19"}, "model='resnet19' is not known; did you mean resnet1"),
+    ({"model": "lenet5"}, "source='torchvision' has no weights for a LeNet5"),
+    ({"source": "keras"}, "<torchvision|timm>"),
+    ({"out": there}, "is there already; valid: a new or an empty folder"),
+    ({"weights": tmp_path / "none.pth"}, "is not there"),
+    ({"weights": tmp_path / "weights.npz"}, "must end in .safetensors, .pth"),
+    ({"weights": good}, "is damaged, or is no safetensors file"),
+    ({"weights": WEIGHTS / "malicious_zip.pth"}, "refers to posix.system, which could run code"),
+  ]
+
+  def outcome(changes):
+    return run(**{flag: value for flag, value in {**usual, **changes}.items() if value is not None})
+
+  with concurrent.futures.ThreadPoolExecutor(2) as threads:
+    for (changes, says), done in zip(cases, threads.map(outcome, [changes for changes, _ in cases]), strict=True):
+      assert done.returncode == 2, (changes, done.stderr)
+      assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: "), (changes, done.stderr)
+      assert says in done.stderr, changes
+  assert not (tmp_path / "out").exists() and [path.name for path in there.iterdir()] == ["file"]

@@ -1,0 +1,110 @@
+"""Runs that start from the weights of others (config.init)."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import runner
+from flax import nnx
+
+from cnn_zoo.errors import UserError
+from cnn_zoo.models import create_model
+from cnn_zoo.training.checkpoints import Checkpoints
+from cnn_zoo.training.initialization import load_initial_weights
+from cnn_zoo.training.loop import train
+from cnn_zoo.training.mesh import create_mesh
+from cnn_zoo.training.programs import Programs
+from cnn_zoo.training.state import Network
+
+
+def equal(a, b):
+  return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def save(workdir, model):
+  """A checkpoint of the weights of `model` alone, as scripts/import_weights.py writes it."""
+  network = Network(model)
+  checkpoints = Checkpoints(workdir / "checkpoints", keep=1, metric="top1")
+  checkpoints.save(0, {"params": network.params, "batch_stats": network.batch_stats}, {"source": "here"}, None)
+  checkpoints.close()
+  return network
+
+
+def test_a_run_starts_from_the_averaged_weights_of_another(whole_run, tmp_path, capfd):
+  """A step of a learning rate of zero leaves them as they are. Resuming does not need the other run any more."""
+  other = tmp_path / "other"
+  shutil.copytree(whole_run, other)
+  fields = {"init": str(other), "optimizer.learning_rate": 0.0, "optimizer.name": "sgd"}
+  config = runner.load("lenet5", **fields, steps=2, **{"checkpoint.every_steps": 1})
+  train(config, tmp_path / "run")
+  assert f"starting from the weights of step 90 in {other}\n" in capfd.readouterr().err
+  expected = runner.saved_state(whole_run, runner.load("lenet5", **runner.UNEVEN)).ema["params"]
+  assert equal(runner.saved_state(tmp_path / "run", config).params, expected)
+
+  shutil.rmtree(other)
+  shutil.rmtree(tmp_path / "run" / "checkpoints" / "2")
+  train(config, tmp_path / "run")
+  assert "resuming from step 1 of 2" in capfd.readouterr().err
+  assert equal(runner.saved_state(tmp_path / "run", config).params, expected)
+
+
+def test_averages_start_from_the_weights(tmp_path):
+  """And everything but weights is new."""
+  saved = save(tmp_path, create_model("lenet5", num_classes=10, in_channels=1, rngs=nnx.Rngs(5)))
+  config = runner.load("lenet5", init=str(tmp_path), ema_decay=0.9)
+  programs = Programs(config, create_mesh())
+  drawn = programs.initial_state()
+  assert load_initial_weights(programs, config) == f"starting from the weights of step 0 in {tmp_path}"
+  state = programs.initial_state()
+  assert equal(state.params, saved.params) and equal(state.ema["params"], saved.params)
+  assert not equal(drawn.params, saved.params) and equal(state.optimizer, drawn.optimizer) and state.step == 0
+
+
+def test_batch_statistics_come_too(tmp_path):
+  fields = {"model.width": 0.25, "model.depth": 0.3}
+  options = {"width": 0.25, "depth": 0.3, "num_classes": 10, "in_channels": 1}
+  model = create_model("efficientnet_b0", **options, rngs=nnx.Rngs(5))
+  model.stem_norm.mean.set_value(model.stem_norm.mean[...] + 3)
+  saved = save(tmp_path, model)
+  config = runner.load("efficientnet_b0", init=str(tmp_path), **fields)
+  programs = Programs(config, create_mesh())
+  load_initial_weights(programs, config)
+  state = programs.initial_state()
+  assert equal(state.params, saved.params) and equal(state.batch_stats, saved.batch_stats)
+
+
+def test_another_number_of_classes(tmp_path):
+  saved = save(tmp_path, create_model("lenet5", num_classes=7, in_channels=1, rngs=nnx.Rngs(5)))
+  config = runner.load("lenet5", init=str(tmp_path))
+  programs = Programs(config, create_mesh())
+  drawn = programs.network.params
+  says = load_initial_weights(programs, config)
+  assert says.endswith("but for output.bias and output.kernel: drawn anew for 10 classes in place of 7")
+  params = programs.network.params
+  assert equal(params["output"], drawn["output"])
+  assert all(equal(params[layer], saved.params[layer]) for layer in params if layer != "output")
+
+
+@pytest.mark.parametrize(
+  ("options", "says"),
+  [
+    ({"in_channels": 3}, r"does not fit this model \(c1.kernel: \(5, 5, 3, 6\) -> \(5, 5, 1, 6\)\)"),
+    ({"name": "lenet_maxpool"}, r"does not fit this model \(.*: none -> .* and \d+ more\)"),
+  ],
+)
+def test_another_model(options, says, tmp_path):
+  name = options.pop("name", "lenet5")
+  save(tmp_path, create_model(name, **{"num_classes": 10, "in_channels": 1, **options}, rngs=nnx.Rngs(5)))
+  config = runner.load("lenet5", init=str(tmp_path))
+  with pytest.raises(UserError, match=says) as error:
+    train(config, tmp_path / "run")
+  assert "\n" not in str(error.value) and not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_no_checkpoint(tmp_path):
+  with pytest.raises(UserError, match=r"config.init='nowhere' holds no checkpoints; valid: the folder of a run"):
+    train(runner.load("lenet5", init="nowhere"), tmp_path / "run")
+  (tmp_path / "checkpoints").mkdir()
+  with pytest.raises(UserError, match="holds no checkpoint yet"):
+    train(runner.load("lenet5", init=str(tmp_path)), tmp_path / "run")
