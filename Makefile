@@ -8,7 +8,7 @@ train: $(VENV)/run
 	$(VENV)/bin/python train.py --config=configs/efficientnet_b0.py
 
 test: lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff format --check .

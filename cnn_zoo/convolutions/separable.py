@@ -170,7 +170,7 @@ class SpatiallySeparableConvolution(Steps):
 class InvertedBottleneck(Steps):
   """MobileNetV2's block (Sandler et al. 2018, Table 1): 1 x 1 that expands the channels, depthwise, linear 1 x 1.
 
-  The input is added to the output where the two have one shape.
+  The input is added to the output if the stride is 1 and the two have one shape.
 
   Args:
     expansion: t of the paper; 1 leaves out the first step, as the paper's first block.
@@ -207,11 +207,12 @@ class InvertedBottleneck(Steps):
     norms = [None if normalization is None else normalization(c.out_features) for c in convolutions]
     activation = find_activation(activation)
     super().__init__(convolutions, norms, [*[activation] * (len(convolutions) - 1), None])
+    self.reduces = max(per_axis("strides", strides, len(kernel_size))) > 1
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """x [batch, *spatial, in_features] -> [batch, *output sizes, out_features]."""
     y = super().__call__(x)
-    return x + y if x.shape == y.shape else y
+    return x + y if x.shape == y.shape and not self.reduces else y
 
 
 def find_activation(activation: str | Callable | None) -> Callable | None:

@@ -94,12 +94,11 @@ class FusedMBConv(nnx.Module):
     conv = functools.partial(Convolution, use_bias=False, rngs=rngs)
     expanded = in_channels * expansion if expansion > 1 else channels
     space = {"strides": stride, "padding": "SAME" if same_padding else kernel // 2}
-    self.expand, self.expand_norm = (
-      conv(in_channels, expanded, (kernel,) * rank, **space),
-      BatchNorm(expanded, epsilon=epsilon),
-    )
+    self.expand = conv(in_channels, expanded, (kernel,) * rank, **space)
+    self.expand_norm = BatchNorm(expanded, epsilon=epsilon)
     if expansion > 1:
-      self.project, self.project_norm = conv(expanded, channels, (1,) * rank), BatchNorm(channels, epsilon=epsilon)
+      self.project = conv(expanded, channels, (1,) * rank)
+      self.project_norm = BatchNorm(channels, epsilon=epsilon)
     else:
       self.project = None
     self.residual = stride == 1 and in_channels == channels

@@ -165,13 +165,20 @@ def test_what_is_in_common_stays():
   assert (model.first.groups, model.first.strides) == (4, (2, 2))
 
 
-def test_normalization_between_the_steps():
+@pytest.mark.parametrize(
+  ("convolution", "norms"),
+  [
+    ("depthwise_separable", [None, None]),
+    ("depthwise_separable:normalization=batch", [BatchNorm, None]),
+    ("depthwise_separable:normalization=none", [None, None]),
+    ("inverted_bottleneck", [BatchNorm, BatchNorm, BatchNorm]),
+    ("inverted_bottleneck:normalization=none", [None, None, None]),
+  ],
+)
+def test_normalization_between_the_steps(convolution, norms):
   model = Layers()
-  replace_convolutions(model, "depthwise_separable:normalization=batch", rngs=nnx.Rngs(0))
-  assert isinstance(model.first.norms[0], BatchNorm)
-  model = Layers()
-  replace_convolutions(model, "depthwise_separable:normalization=none", rngs=nnx.Rngs(0))
-  assert model.first.norms[0] is None
+  replace_convolutions(model, convolution, rngs=nnx.Rngs(0))
+  assert [norm and type(norm) for norm in model.first.norms] == norms
 
 
 @pytest.mark.parametrize(
