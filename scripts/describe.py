@@ -7,8 +7,11 @@ options, what stands in the convolution slot, the input and the classes are thos
 is for other programs. Nothing is computed, so it takes seconds for a model of any size.
 """
 
+import gc
 import pathlib
 import sys
+
+gc.set_threshold(100_000, 50, 50)  # collecting while modules load and models are traced costs half a second
 
 from absl import flags
 from ml_collections import config_flags

@@ -179,9 +179,10 @@ def _layers(model, steps):
 
 def _layers_with_parameters(model):
   """The modules that own parameters and how many, both by path; a parameter that two modules share is counted once."""
-  modules = {path: module for path, module in nnx.iter_graph(model) if isinstance(module, nnx.Module)}
+  nodes = list(nnx.iter_graph(model))
+  modules = {path: module for path, module in nodes if isinstance(module, nnx.Module)}
   layers, parameters = {}, {}
-  for path, node in nnx.iter_graph(model):
+  for path, node in nodes:
     if isinstance(node, nnx.Param):
       owner = next(path[:end] for end in range(len(path) - 1, -1, -1) if path[:end] in modules)
       name = path_name(owner)

@@ -87,6 +87,7 @@ def test_contenders_take_turns(monkeypatch):
   monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
   monkeypatch.setattr(timing.time, "sleep", lambda seconds: None)
   monkeypatch.setattr(timing, "_TURN_SECONDS", 0.01)
+  monkeypatch.setattr(timing, "_TURN_WITHOUT_WARM_UP", 0.5)
   monkeypatch.setattr(timing, "_ENOUGH_SECONDS", 11.0)
   seconds = timing.interleave({"fast": make("fast"), "slow": make("slow")}, 5)
   fast, slow = [("fast", 1), ("fast", 3)], [("slow", 1)]  # a call before the three that count

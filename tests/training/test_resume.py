@@ -26,6 +26,11 @@ def half_written(workdir):
   return [entry.name for entry in os.scandir(folder) if "tmp" in entry.name] if folder.exists() else []
 
 
+def complete(workdir):
+  folder = Path(workdir) / "checkpoints"
+  return folder.exists() and runner.saved_steps(workdir)
+
+
 def logged(workdir):
   """Lines of train.log that tell of steps."""
   log = Path(workdir) / "train.log"
@@ -41,9 +46,9 @@ def wait_for(process, condition):
 
 
 def kill(process, workdir, writing, delay):
-  """SIGKILL, some steps after the start; whether a checkpoint was being written."""
+  """SIGKILL, some steps after the start and with something to resume from; whether a checkpoint was being written."""
   before = logged(workdir)
-  wait_for(process, lambda: logged(workdir) >= before + 3)
+  wait_for(process, lambda: logged(workdir) >= before + 3 and complete(workdir))
   if writing:
     wait_for(process, lambda: half_written(workdir))
   else:
