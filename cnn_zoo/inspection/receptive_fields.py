@@ -147,6 +147,8 @@ class Walk:
     inner = list(jaxprs_in_params(equation.params))
     if name in _CALLS:
       return self.run(inner[0], views, (*scopes, *_scopes(equation)))
+    for loop in inner:  # what a field in it is depends on the turn
+      self.run(loop, [None] * len(loop.invars), scopes)
     if not any(views):
       return [None] * len(equation.outvars)
     if name in _RULES:

@@ -186,6 +186,22 @@ def test_shared_and_unused_layers():
   assert (rows[""].type, rows[""].parameters) == ("Odd", 4)
 
 
+class Loop(nnx.Module):
+  """A convolution in a loop."""
+
+  def __init__(self, rngs):
+    self.conv = Convolution(2, 2, (3,), rngs=rngs)
+
+  def __call__(self, x):
+    return jax.lax.fori_loop(0, 4, lambda _, y: self.conv(y), x)
+
+
+def test_a_layer_in_a_loop_has_costs_but_no_field():
+  table = describe(Loop(nnx.Rngs(0)), (6, 2))
+  assert (table.parameters, table.multiply_adds, table.rows[0].output_shape) == (14, 6 * 2 * 6, (6, 2))
+  assert table.rows[0].receptive_field is None and "conv" in str(table)
+
+
 def test_the_model_does_not_change():
   model = create_model("efficientnet_b0", width=0.25, depth=0.1, rngs=nnx.Rngs(0))
   graph, before = nnx.split(model)
