@@ -8,6 +8,7 @@ shortcuts and pooling, which is no module, need no description of their own.
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -23,13 +24,13 @@ class Axis(NamedTuple):
   Attributes:
     dim: which dimension of the value runs along that axis; None if none does, because it was reduced.
     first, last: [size of that dimension, or 1], the first and the last input that each element sees.
-    jump: how far the fields of neighbours are apart.
+    jump: how far the fields of neighbours are apart, on average.
   """
 
   dim: int | None
   first: np.ndarray
   last: np.ndarray
-  jump: float
+  jump: Fraction
 
   @property
   def width(self) -> int:
@@ -38,13 +39,16 @@ class Axis(NamedTuple):
 
   def at(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First and last of the elements `index`, which may lie outside, in the padding."""
-    inside = index.clip(0, len(self.first) - 1)
-    beyond = np.floor((index - inside) * self.jump)
+    size = len(self.first)
+    # Behind a transposed convolution it takes several neighbours to get on by a whole number of inputs.
+    period, step = (self.jump.denominator, self.jump.numerator) if self.jump.denominator <= size else (1, self.jump)
+    turns = np.where(index < 0, index // period, np.where(index < size, 0, (index - size) // period + 1))
+    inside, beyond = index - turns * period, np.floor(turns * float(step))
     return self.first[inside] + beyond, self.last[inside] + beyond
 
   def everywhere(self) -> "Axis":
     """What all elements see together."""
-    return Axis(None, self.first.min(keepdims=True), self.last.max(keepdims=True), 0.0)
+    return Axis(None, self.first.min(keepdims=True), self.last.max(keepdims=True), Fraction(0))
 
 
 class View(NamedTuple):
@@ -69,7 +73,7 @@ class View(NamedTuple):
 def whole_input(shape: Sequence[int]) -> View:
   """The view of an input [batch, *spatial, channels] itself."""
   places = (np.arange(size, dtype=float) for size in shape[1:-1])
-  return View(tuple(Axis(dim, place, place, 1.0) for dim, place in enumerate(places, start=1)))
+  return View(tuple(Axis(dim, place, place, Fraction(1)) for dim, place in enumerate(places, start=1)))
 
 
 class Event(NamedTuple):
@@ -350,7 +354,9 @@ def _end_to_end(axes, sizes, dim):
     for side in zip(*parts, strict=True)
   )
   jumps = [axis.jump for axis in axes if axis and axis.dim is not None]
-  return Axis(dim, first, last, max(jumps) if jumps else (first[-1] - first[0]) / max(1, len(first) - 1))
+  if not jumps and np.isfinite(first).all():
+    jumps = [Fraction(int(first[-1] - first[0]), max(1, len(first) - 1))]
+  return Axis(dim, first, last, max(jumps, default=Fraction(0)))
 
 
 def _reduce(equation, views):

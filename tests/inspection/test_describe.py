@@ -88,6 +88,8 @@ def test_pooling_of_many_kinds():
   head = describe(abstract_model("alexnet", hidden_features=8), (255, 192, 3)).layers[-4]  # from 7 x 5 cells to 6 x 6
   assert (head.path, head.output_shape) == ("head.adaptive_average_pool", (6, 6, 256))
   assert (head.kernel_size, head.strides) == ((2, 2), None)  # of 5 elements cell 1 has the first two
+  even = describe(abstract_model("lenet_maxpool", in_channels=1), (44, 44, 1)).layers[-3]  # from 8 x 8 to 4 x 4
+  assert (even.type, even.kernel_size, even.strides) == ("adaptive_average_pool", (2, 2), (2, 2))
 
 
 def test_stages():

@@ -63,7 +63,7 @@ def check(model, shape):
     assert inside.any() and some[inside].all() and not some[np.isinf(ours[0])].any()
     assert (ours[0][inside] == first[inside]).all() and (ours[1][inside] == last[inside]).all()
     assert (ours[0][some] <= first[some]).all() and (ours[1][some] >= last[some]).all()
-    assert axis.width >= (last - first)[some].max() + 1
+    assert axis.width == (last - first)[inside].max() + 1
 
 
 CASES = {
@@ -151,6 +151,15 @@ def test_gates_do_not_count():
   assert reached(gated, (48, CHANNELS), 0).all()  # what the gate lets through
   inner = {step.path: step.view for step in steps}["layers.0.excite.expand"]
   assert inner.receptive_field == (5 + 23 * 2,)  # the means over the map of 24
+
+
+def test_a_gate_of_several_statistics():
+  def scale(x):
+    mean, largest = x.mean(1, keepdims=True), x.max(1, keepdims=True)
+    return x * jax.nn.sigmoid(jnp.concatenate([mean[..., :2], largest[..., 2:]], -1))
+
+  _, view = trace(Chain(conv(), scale, conv()), (48, CHANNELS))
+  assert view.gated and view.receptive_field == (5,)
 
 
 def conv_of(features):
