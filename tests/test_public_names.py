@@ -63,7 +63,7 @@ def test_list_convolutions():
     "spatially_separable": {"rank", "split", "groups", "normalization", "activation"},
     "dilated": {"groups"},
     "transposed": {"output_padding", "groups"},
-    "inverted_bottleneck": {"expansion", "normalization", "activation"},
+    "inverted_bottleneck": {"expansion", "normalization", "activation", "zero_init_residual"},
   }
   assert all(common <= set(convolution_options(name)) for name in cnn_zoo.list_convolutions())
 

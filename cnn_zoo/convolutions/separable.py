@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import jax
+import numpy as np
 from flax import nnx
 
 from cnn_zoo.convolutions import initializers
@@ -176,6 +177,9 @@ class InvertedBottleneck(Steps):
     expansion: t of the paper; 1 leaves out the first step, as the paper's first block.
     normalization: after each of the three steps; None for none.
     activation: after the first two steps; a function or its name in jax.nn.
+    zero_init_residual: starts the last normalisation's scale at zero where the input is added, so that the layer
+      begins as the identity (Goyal et al. 2017, section 5.1). Where layers of many networks are replaced at once, deep
+      ones learn slowly without.
     The others are those of `Convolution`; `use_bias` holds for all three steps.
   """
 
@@ -192,6 +196,7 @@ class InvertedBottleneck(Steps):
     use_bias: bool = True,
     normalization: Normalization | None = None,
     activation: str | Callable = "relu6",
+    zero_init_residual: bool = False,
     kernel_init: Initializer = initializers.he_normal_fan_out,
     bias_init: Initializer = initializers.zeros,
     rngs: nnx.Rngs,
@@ -208,6 +213,8 @@ class InvertedBottleneck(Steps):
     activation = find_activation(activation)
     super().__init__(convolutions, norms, [*[activation] * (len(convolutions) - 1), None])
     self.reduces = max(per_axis("strides", strides, len(kernel_size))) > 1
+    if zero_init_residual and normalization is not None and in_features == out_features and not self.reduces:
+      norms[-1].scale.set_value(jax.device_put(np.zeros(out_features, np.float32)))
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """x [batch, *spatial, in_features] -> [batch, *output sizes, out_features]."""

@@ -11,6 +11,7 @@ from cnn_zoo.errors import UserError, check_name, nearest
 from cnn_zoo.layers import BatchNorm
 
 _NORMALIZATIONS = {"batch": BatchNorm, "none": None}
+_KINDS = {"keep": str, "normalization": str, "activation": str, "split": str, "zero_init_residual": bool}  # else int
 
 
 def replace_convolutions(model: nnx.Module, convolution: str | Mapping, *, rngs: nnx.Rngs) -> None:
@@ -62,11 +63,13 @@ def parse_convolution(convolution: str | Mapping) -> tuple[str, dict]:
       raise UserError(f"convolution standard, the architecture's own, takes no option, here {option}={value}")
     if option not in valid:
       raise UserError(f"convolution {name} has no option {option!r}; {nearest(option, valid)}")
-    kind = str if option in ("keep", "normalization", "activation", "split") else int
+    kind = _KINDS.get(option, int)
     if type(value) is not kind:  # True is not a number here
-      raise UserError(f"convolution {name}: {option}={value!r} must be a {'name' if kind is str else 'whole number'}")
+      what = {str: "a name", bool: "True or False", int: "a whole number"}[kind]
+      raise UserError(f"convolution {name}: {option}={value!r} must be {what}")
   if name == "inverted_bottleneck":  # as the paper's, which does not train without
     options.setdefault("normalization", "batch")
+    options.setdefault("zero_init_residual", True)  # as the identity; otherwise it learns several times as slowly
   if "normalization" in options:
     check_name("normalization", options["normalization"], _NORMALIZATIONS)
     options["normalization"] = _NORMALIZATIONS[options["normalization"]]

@@ -109,6 +109,15 @@ def test_an_inverted_bottleneck_adds_its_input_where_shapes_agree():
     np.testing.assert_array_equal(layer(x), expected)
 
 
+def test_an_inverted_bottleneck_may_start_as_the_identity():
+  x = jax.random.normal(jax.random.key(0), (2, 6, 6, 4))
+  for features, strides, starts_at_zero in [(4, 1, True), (6, 1, False), (4, 2, False)]:
+    options = {"strides": strides, "normalization": BatchNorm, "zero_init_residual": True}
+    layer = InvertedBottleneck(4, features, (3, 3), **options, rngs=nnx.Rngs(0))
+    assert [float(norm.scale[...].max()) for norm in layer.norms] == [1, 1, not starts_at_zero]
+    assert (layer(x).shape == x.shape and bool((layer(x) == x).all())) == starts_at_zero
+
+
 def test_what_stands_between_the_steps():
   """Normalisation, then activation; after the last step normalisation alone, and that in the bottleneck only."""
   options = {"normalization": BatchNorm, "activation": "relu", "rngs": nnx.Rngs(0)}

@@ -182,6 +182,15 @@ def test_normalization_between_the_steps(convolution, norms):
 
 
 @pytest.mark.parametrize(
+  ("convolution", "scale"),
+  [("inverted_bottleneck", 0), ("inverted_bottleneck:zero_init_residual=False", 1)],
+)
+def test_inverted_bottlenecks_start_as_the_identity(convolution, scale):
+  layer = create_model("resnet18", convolution=convolution, num_classes=2, rngs=nnx.Rngs(0)).stages[0][0].conv1
+  assert float(layer.norms[-1].scale[...].max()) == scale
+
+
+@pytest.mark.parametrize(
   ("keep", "kept"),
   [
     ("", []),
@@ -300,6 +309,7 @@ def test_what_is_kept_keeps_its_numbers():
     ("lenet5", "dilated:dilation", "convolution='dilated:dilation' must be NAME or NAME:option=value,option=value"),
     ("lenet5", "dilated:dilation=two", "convolution dilated: dilation='two' must be a whole number"),
     ("lenet5", "dilated:dilation=1.5", "convolution dilated: dilation=1.5 must be a whole number"),
+    ("lenet5", "inverted_bottleneck:zero_init_residual=1", "zero_init_residual=1 must be True or False"),
     ("lenet5", "grouped:groups=True", "convolution grouped: groups=True must be a whole number"),
     ("lenet5", {"name": "dilated", "dilation": (1, 2)}, r"dilation=\(1, 2\) must be a whole number"),
     ("lenet5", "depthwise_separable:normalization=layer", "normalization='layer' is not known; valid: batch, none"),
