@@ -10,7 +10,8 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the repository, which need not be installed
 
-from cnn_zoo.data.datasets import data_directory, is_prepared, list_datasets, make_builder
+from cnn_zoo.data.datasets import DATASETS, data_directory, is_prepared, list_datasets, make_builder
+from cnn_zoo.data.embedded import EMBEDDED
 from cnn_zoo.data.prepare import prepare_dataset
 from cnn_zoo.errors import UserError
 
@@ -43,9 +44,9 @@ def _list(directory: str) -> None:
   print(f"In {directory}:")
   for name in list_datasets():
     state = "prepared" if is_prepared(make_builder(name, directory)) else "not prepared"
-    if name == "digits" and state == "not prepared":
+    if name in EMBEDDED and state == "not prepared":
       state += " (done on first use)"
-    print(f"  {name:14} {state}")
+    print(f"  {name:15}  {DATASETS[name][3]:8}  {state}")
 
 
 if __name__ == "__main__":

@@ -20,21 +20,35 @@ import jax
 import numpy as np
 from absl import flags
 
-from cnn_zoo.data.augmentation import CROPS, augmented_image, plain_image
-from cnn_zoo.data.datasets import Dataset
+from cnn_zoo.data import clips, images, scenes, signals
+from cnn_zoo.data.datasets import Dataset, DatasetInfo
 from cnn_zoo.data.decode import CorruptRecordError
 from cnn_zoo.errors import UserError, check_name
 
+# What makes examples of each kind of dataset, with the names that all four modules have: `SETTINGS`, the fields that it
+# reads, `shapes` of an example, and `make_example`.
+KINDS = {"image": images, "waveform": signals, "clip": clips, "scene": scenes}
+
 # Smallest and largest value of each numeric setting.
 LIMITS = {
-  "image_size": (1, 1 << 14),
   "workers": (0, 1 << 10),
+  "image_size": (1, 1 << 14),
+  "frames": (1, 1 << 14),
+  "samples": (1, 1 << 24),
   "min_area": (0, 1),
   "test_crop": (0.01, 1),
   "shift": (0, 1),
   "rotate": (0, 180),
   "zoom": (0, 10),
+  "time_shift": (0, 1),
+  "gain": (0, 100),
+  "noise": (0, 1),
 }
+
+# Augmentations, and the values with which they do nothing.
+NOTHING = {"crop": "resize", "flip": False} | dict.fromkeys(
+  ("shift", "rotate", "zoom", "time_shift", "gain", "noise"), 0
+)
 
 # More batches than any run takes: 2^40.
 ENDLESS = 1 << 40
@@ -62,15 +76,16 @@ def train_batches(
     process_count: number of shares.
 
   Returns:
-    An iterator over `{"image": uint8 [batch_size / process_count, image_size, image_size, channels],
-    "label": int32 [...], "mask": bool [...]}`. Its state, `{"next_batch": int}`, is the same on all processes, and any
-    number of processes and workers can go on from it. `next` raises CorruptRecordError if a record of the batch is
-    broken, again and again; to leave the batch out, set the state to the next one. `close` ends the workers.
+    An iterator over `{"input": [examples, ...], "label": [examples, ...], "mask": bool [examples]}`, of as many
+    examples as the share has, in the shapes and dtypes of `batch_shapes`. Its state, `{"next_batch": int}`, is the same
+    on all processes, and any number of processes and workers can go on from it. `next` raises CorruptRecordError if a
+    record of the batch is broken, again and again; to leave the batch out, set the state to the next one. `close` ends
+    the workers.
 
   Raises:
     UserError: `batch_size` does not divide by `process_count`, or a setting is wrong.
   """
-  settings = _check(settings, batch_size, process_count)
+  settings = _check(dataset, settings, batch_size, process_count)
   if seed < 0:
     raise UserError(f"seed={seed} must be at least 0")
   # Grain shuffles epoch e with seed + e; hashed first, so that the epochs of seed 1 are not those of seed 0, one later.
@@ -87,7 +102,7 @@ def test_batches(
   """The test set in order, once: every example is in exactly one batch of one process.
 
   Every process yields the same number of batches, ceil(num_test / batch_size), of the same shape; the last is filled up
-  with zeros whose mask is False.
+  with zeros whose mask is False, where label maps have 255.
 
   Args:
     dataset: an open dataset.
@@ -102,7 +117,7 @@ def test_batches(
   Raises:
     UserError: as `train_batches`.
   """
-  settings = _check(settings, batch_size, process_count)
+  settings = _check(dataset, settings, batch_size, process_count)
   load = functools.partial(_test_example, dataset, settings)
   num_batches = -(-dataset.num_test // batch_size)
   share = (batch_size, process_index, process_count)
@@ -113,21 +128,42 @@ def test_batches(
 test_batches.__test__ = False  # it is no test, whatever its name says to pytest
 
 
-def batch_shapes(settings, batch_size: int, channels: int) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes and dtypes of a batch of `batch_size`, before the dataset is open."""
-  size = settings.image_size
-  return {
-    "image": jax.ShapeDtypeStruct((batch_size, size, size, channels), np.uint8),
-    "label": jax.ShapeDtypeStruct((batch_size,), np.int32),
-    "mask": jax.ShapeDtypeStruct((batch_size,), np.bool_),
-  }
+def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes and dtypes of a batch of `batch_size`, before the dataset is open.
+
+  "input" is uint8 [batch, image_size, image_size, channels] of images and scenes, with `frames` in front of clips, and
+  int16 [batch, samples, 1] of waveforms. "label" is int32 [batch], of scenes uint8 [batch, image_size, image_size] with
+  255 where there is no label. "mask" is bool [batch], False for what only fills up a batch.
+  """
+  inputs, label = KINDS[info.kind].shapes(settings, info.channels)
+  example = {"input": inputs, "label": label, "mask": jax.ShapeDtypeStruct((), np.bool_)}
+  return {name: jax.ShapeDtypeStruct((batch_size, *x.shape), x.dtype) for name, x in example.items()}
 
 
-def _check(settings, batch_size: int, process_count: int) -> types.SimpleNamespace:
+def input_shape(settings, info: DatasetInfo) -> tuple[int, ...]:
+  """Shape of one example's input, as a model sees it without the batch."""
+  return KINDS[info.kind].shapes(settings, info.channels)[0].shape
+
+
+def size_fields(kind: str) -> tuple[str, ...]:
+  """The setting that says how long each spatial axis of an input is."""
+  sides = ("image_size", "image_size")
+  return {"waveform": ("samples",), "clip": ("frames", *sides)}.get(kind, sides)
+
+
+def _check(dataset: Dataset, settings, batch_size: int, process_count: int) -> types.SimpleNamespace:
   """`settings` as they are now: a plain object that is quick to read and to send to workers."""
-  check_name("data.crop", settings.crop, CROPS)
+  read = KINDS[dataset.kind].SETTINGS
+  for name, nothing in NOTHING.items():
+    if name not in read and settings.get(name, nothing) != nothing:
+      raise UserError(
+        f"data.{name}={settings[name]!r} is nothing for dataset {dataset.name!r}, of kind {dataset.kind}; "
+        f"valid: {nothing!r}"
+      )
+  if "crop" in read:
+    check_name("data.crop", settings.crop, images.CROPS)
   for name, (low, high) in LIMITS.items():
-    if not low <= settings[name] <= high:
+    if name in ("workers", *read) and not low <= settings[name] <= high:
       raise UserError(f"data.{name}={settings[name]} must be from {low} to {high}")
   if batch_size < 1 or batch_size % process_count:
     raise UserError(f"batch_size={batch_size} must be a multiple of the number of processes, {process_count}")
@@ -177,25 +213,31 @@ def _train_example(
   dataset: Dataset, settings: types.SimpleNamespace, seed: int, order: grain.MapDataset, position: int
 ) -> dict:
   epoch, record = position // dataset.num_train, order[position]
-  rng = np.random.default_rng([seed, epoch, record])
-  return _example(dataset, "train", record, lambda data: augmented_image(data, dataset.channels, settings, rng))
+  return _example(dataset, "train", record, settings, np.random.default_rng([seed, epoch, record]))
 
 
 def _test_example(dataset: Dataset, settings: types.SimpleNamespace, position: int) -> dict:
   if position < dataset.num_test:
-    return _example(dataset, "test", position, lambda data: plain_image(data, dataset.channels, settings))
-  blank = np.zeros((settings.image_size, settings.image_size, dataset.channels), np.uint8)
-  return {"image": blank, "label": np.int32(0), "mask": np.False_}
+    return _example(dataset, "test", position, settings)
+  inputs, label = KINDS[dataset.kind].shapes(settings, dataset.channels)
+  no_label = np.full(label.shape, scenes.IGNORE if dataset.kind == "scene" else 0, label.dtype)
+  return {"input": np.zeros(inputs.shape, inputs.dtype), "label": no_label, "mask": np.False_}
 
 
-def _example(dataset: Dataset, split: str, record: int, to_image: Callable[[bytes], np.ndarray]) -> dict:
+def _example(
+  dataset: Dataset,
+  split: str,
+  record: int,
+  settings: types.SimpleNamespace,
+  rng: np.random.Generator | None = None,
+) -> dict:
   try:
     example = getattr(dataset, split)[record]
-    image = to_image(example["image"])
+    inputs, label = KINDS[dataset.kind].make_example(example, dataset, settings, rng)
   except Exception as error:  # the array_record library and protobuf have errors of their own for broken files
     problem = f"record {record} of dataset {dataset.name!r}, split {split!r}, cannot be read"
     raise CorruptRecordError(f"{problem}: {error}") from error
-  return {"image": image, "label": np.int32(example["label"]), "mask": np.True_}
+  return {"input": inputs, "label": label, "mask": np.True_}
 
 
 class _Stream(grain.DatasetIterator):

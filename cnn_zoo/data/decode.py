@@ -1,6 +1,9 @@
-"""Encoded image bytes to pixels: JPEG through simplejpeg (libjpeg-turbo), everything else through OpenCV."""
+"""Encoded bytes to numbers. JPEG through simplejpeg (libjpeg-turbo), other images through OpenCV, WAV through SciPy."""
 
+import io
+import math
 import struct
+import warnings
 
 import cv2
 import numpy as np
@@ -11,7 +14,7 @@ cv2.setNumThreads(1)
 
 
 class CorruptRecordError(RuntimeError):
-  """A record of a dataset cannot be read or its image cannot be decoded; the message names dataset, split and index."""
+  """A record of a dataset cannot be read or decoded; the message names dataset, split and index."""
 
 
 def decode_image(data: bytes, channels: int, min_height: int = 0, min_width: int = 0) -> np.ndarray:
@@ -66,3 +69,58 @@ def image_size(data: bytes) -> tuple[int, int]:
     width, height = struct.unpack(">II", data[16:24])
     return height, width
   return decode_image(data, channels=3).shape[:2]
+
+
+def decode_wav(data: bytes) -> tuple[np.ndarray, int]:
+  """Decodes a WAV file: PCM of 8, 16, 24 or 32 bits, or floating-point numbers from -1 to 1.
+
+  Args:
+    data: the file.
+
+  Returns:
+    int16 [samples, channels], where 32,768 is full scale and what is louder is clipped; and the samples per second.
+
+  Raises:
+    CorruptRecordError: the bytes are no WAV file of such numbers, or stop before it is complete.
+  """
+  from scipy.io import wavfile  # takes a while, and training needs it never
+
+  def corrupt(problem) -> CorruptRecordError:
+    return CorruptRecordError(f"{len(data)} bytes that are not a complete WAV file: {problem}")
+
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that say something else than samples
+    warnings.filterwarnings("error", message="Reached EOF")
+    try:
+      rate, samples = wavfile.read(io.BytesIO(data))
+    except Exception as error:  # of many kinds, as the bytes go wrong in many ways
+      raise corrupt(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+  if not len(samples) or rate < 1:
+    raise corrupt(f"{len(samples)} samples, {rate} a second")
+  samples = samples.reshape(len(samples), -1)
+  if samples.dtype.kind == "f":
+    if not np.isfinite(samples).all():
+      raise corrupt("a sample is no finite number")
+    return _to_int16(samples * 32768.0), rate
+  if samples.dtype == np.uint8:  # the only width that is unsigned
+    return (samples.astype(np.int16) - 128) << 8, rate
+  # SciPy puts 24 bits into the upper ones of 32, so that full scale is that of the type in every case.
+  return (samples >> (8 * samples.itemsize - 16)).astype(np.int16), rate
+
+
+def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+  """Changes the rate of int16 [samples, channels] by polyphase filtering, which leaves out what would alias.
+
+  Returns:
+    int16 [ceil(samples * to_rate / from_rate), channels].
+  """
+  from scipy import signal
+
+  if from_rate == to_rate:
+    return waveform
+  common = math.gcd(from_rate, to_rate)
+  return _to_int16(signal.resample_poly(waveform.astype(np.float64), to_rate // common, from_rate // common, axis=0))
+
+
+def _to_int16(samples: np.ndarray) -> np.ndarray:
+  return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)

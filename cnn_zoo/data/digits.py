@@ -1,19 +1,11 @@
-"""The embedded dataset: scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, as a TFDS builder."""
+"""The embedded images: scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, as a TFDS builder."""
 
-import contextlib
-import io
-import os
-import pathlib
-import shutil
-import tempfile
 import zlib
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from cnn_zoo.data.stand_ins import stand_ins
-from cnn_zoo.errors import UserError
+from cnn_zoo.data.synthesis import encode_png
 
 NUM_TEST = 360
 
@@ -39,22 +31,23 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     )
 
   def _split_generators(self, dl_manager):
-    from sklearn.datasets import load_digits  # takes a second, and only the first use needs it
+    return {split: self._generate_examples(*examples) for split, examples in split_digits().items()}
 
-    digits = load_digits()
-    # 0 to 16 becomes 0 to 255, in integers so that no rounding mode matters.
-    images = ((digits.images.astype(np.int64) * 255 + 8) // 16).astype(np.uint8)
-    test = test_indices(digits.target)
-    train = sorted(set(range(len(images))) - set(test))
-    return {
-      "train": self._generate_examples(images, digits.target, train),
-      "test": self._generate_examples(images, digits.target, test),
-    }
+  def _generate_examples(self, images, labels):
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+      yield index, {"image": encode_png(image[:, :, None]), "label": int(label)}
 
-  def _generate_examples(self, images, labels, indices):
-    for index in indices:
-      # Bytes, because TFDS would need TensorFlow to encode an array.
-      yield index, {"image": cv2.imencode(".png", images[index])[1].tobytes(), "label": int(labels[index])}
+
+def split_digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Images, uint8 [examples, 8, 8], and labels, [examples], of "train" and "test", in scikit-learn's order."""
+  from sklearn.datasets import load_digits  # takes a second, and only the first use needs it
+
+  digits = load_digits()
+  # 0 to 16 becomes 0 to 255, in integers so that no rounding mode matters.
+  images = ((digits.images.astype(np.int64) * 255 + 8) // 16).astype(np.uint8)
+  test = test_indices(digits.target)
+  train = sorted(set(range(len(images))) - set(test))
+  return {split: (images[chosen], digits.target[chosen]) for split, chosen in (("train", train), ("test", test))}
 
 
 def test_indices(labels: np.ndarray) -> list[int]:
@@ -74,33 +67,3 @@ def test_indices(labels: np.ndarray) -> list[int]:
     members = np.flatnonzero(labels == label).tolist()
     chosen += sorted(members, key=lambda index: zlib.crc32(str(index).encode()))[:quota]
   return sorted(chosen)
-
-
-def prepare(directory: str) -> None:
-  """Writes the dataset under `directory`, unless it is there already; any number of processes may do so at once.
-
-  Each prepares a private copy next to the final place and renames it there, which is atomic; who comes second finds the
-  place taken, drops its copy and uses the first one's. What is interrupted is never found under the final name.
-
-  Raises:
-    UserError: `directory` cannot be written.
-  """
-  final = pathlib.Path(directory, "digits", str(Digits.VERSION))
-  if final.exists():
-    return
-  try:
-    final.parent.mkdir(parents=True, exist_ok=True)
-    private = tempfile.mkdtemp(prefix=".digits-", dir=directory)
-  except OSError as error:
-    raise UserError(f"data.directory={directory!r} cannot be written: {error.strerror}") from error
-  try:
-    builder = Digits(data_dir=private)
-    with stand_ins(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-      builder.download_and_prepare(file_format="array_record")  # its progress bars would only tell of a download
-    try:
-      os.rename(builder.data_path, final)
-    except OSError:
-      if not final.exists():
-        raise
-  finally:
-    shutil.rmtree(private, ignore_errors=True)

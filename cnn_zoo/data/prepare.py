@@ -1,10 +1,15 @@
 """Downloading and writing the datasets, once, through their TFDS builders."""
 
 import os
+import shutil
 
+from cnn_zoo.data import embedded
 from cnn_zoo.data.datasets import ARCHIVES, DATASETS, data_directory, is_prepared, make_builder
 from cnn_zoo.data.stand_ins import stand_ins
 from cnn_zoo.errors import UserError, check_name
+
+# Programs that TFDS calls to prepare a dataset.
+PROGRAMS = {"ucf101": "ffmpeg"}
 
 
 def prepare_dataset(name: str, directory: str | None = None, manual_directory: str | None = None) -> bool:
@@ -20,7 +25,7 @@ def prepare_dataset(name: str, directory: str | None = None, manual_directory: s
     False if it was there already.
 
   Raises:
-    UserError: the dataset is unknown, an archive is missing, or it cannot be downloaded or written.
+    UserError: the dataset is unknown, an archive or a program is missing, or it cannot be downloaded or written.
   """
   check_name("dataset", name, DATASETS)
   directory = data_directory(directory)
@@ -34,10 +39,10 @@ def prepare_dataset(name: str, directory: str | None = None, manual_directory: s
       f"{name} needs {' and '.join(missing)} in {manual_directory} (or --manual_directory=DIR); "
       f"register and download at {builder.info.homepage}"
     )
-  if name == "digits":
-    from cnn_zoo.data import digits
-
-    digits.prepare(directory)
+  if name in PROGRAMS and shutil.which(PROGRAMS[name]) is None:
+    raise UserError(f"{name} can only be prepared with the program {PROGRAMS[name]}, which is not installed")
+  if name in embedded.EMBEDDED:
+    embedded.prepare(name, directory)
     return True
   import tensorflow_datasets as tfds
 
@@ -48,5 +53,5 @@ def prepare_dataset(name: str, directory: str | None = None, manual_directory: s
   except ImportError as error:
     raise UserError(f"{name} can only be prepared with TensorFlow installed, for {error}") from error
   except OSError as error:  # no network, no permission, no space
-    raise UserError(f"{name} cannot be prepared in {directory}: {error}") from error
+    raise UserError(f"{name} cannot be prepared in {directory}: {' '.join(str(error).split())}") from error
   return True

@@ -1,17 +1,16 @@
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
-from tiny_datasets import make_dataset, make_settings
+from tiny_datasets import AUGMENTED, KINDS, encode_png, make_dataset, make_settings
 
-from cnn_zoo.data import CorruptRecordError, test_batches, train_batches
+from cnn_zoo.data import CorruptRecordError, DatasetInfo, batch_shapes, input_shape, test_batches, train_batches
 from cnn_zoo.errors import UserError
-
-AUGMENTED = {"image_size": 16, "crop": "random", "flip": True, "shift": 0.1, "rotate": 10.0, "zoom": 0.2}
 
 
 def take(batches, count):
@@ -19,12 +18,12 @@ def take(batches, count):
 
 
 def join(batches):
-  return {name: np.concatenate([batch[name] for batch in batches]) for name in ("image", "label", "mask")}
+  return {name: np.concatenate([batch[name] for batch in batches]) for name in ("input", "label", "mask")}
 
 
 def assert_equal(left, right):
   for a, b in zip(left, right, strict=True):
-    for name in ("image", "label", "mask"):
+    for name in ("input", "label", "mask"):
       np.testing.assert_array_equal(a[name], b[name])
 
 
@@ -34,10 +33,36 @@ def test_shapes_and_types(digits):
     next(train_batches(digits, settings, seed=0, batch_size=6)),
     next(iter(test_batches(digits, settings, batch_size=6))),
   ):
-    assert list(batch) == ["image", "label", "mask"]
-    assert batch["image"].shape == (6, 20, 20, 1) and batch["image"].dtype == np.uint8
+    assert list(batch) == ["input", "label", "mask"]
+    assert batch["input"].shape == (6, 20, 20, 1) and batch["input"].dtype == np.uint8
     assert batch["label"].shape == (6,) and batch["label"].dtype == np.int32
     assert batch["mask"].all() and batch["mask"].shape == (6,) and batch["mask"].dtype == bool
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_are_known_before(kind):
+  dataset, settings = make_dataset(10, 5, kind=kind), make_settings(**AUGMENTED[kind])
+  info = DatasetInfo(dataset.num_classes, dataset.channels, dataset.task, kind, dataset.class_names)
+  wanted = {
+    "image": (16, 16, 3),
+    "waveform": (30, 1),
+    "clip": (4, 16, 16, 3),
+    "scene": (16, 16, 3),
+  }[kind]
+  assert input_shape(settings, info) == wanted
+  shapes = batch_shapes(settings, 4, info)
+  assert shapes["input"].shape == (4, *wanted)
+  assert shapes["input"].dtype == (np.int16 if kind == "waveform" else np.uint8)
+  assert (shapes["label"].shape, shapes["label"].dtype) == (
+    ((4, 16, 16), np.uint8) if kind == "scene" else ((4,), np.int32)
+  )
+  for batch in (
+    next(train_batches(dataset, settings, seed=0, batch_size=4)),
+    *test_batches(dataset, settings, batch_size=4),
+  ):
+    assert {name: (x.shape, x.dtype) for name, x in batch.items()} == {
+      name: (x.shape, x.dtype) for name, x in shapes.items()
+    }
 
 
 def test_epochs_are_permutations_and_batches_run_across_them():
@@ -49,8 +74,8 @@ def test_epochs_are_permutations_and_batches_run_across_them():
 
 def test_digits_epoch_is_a_permutation(digits):
   batches = take(train_batches(digits, make_settings(), seed=0, batch_size=479), 3)
-  pixels = sorted(image.tobytes() for image in join(batches)["image"])
-  in_order = sorted(image.tobytes() for image in join([_in_order(digits)])["image"])
+  pixels = sorted(image.tobytes() for image in join(batches)["input"])
+  in_order = sorted(image.tobytes() for image in join([_in_order(digits)])["input"])
   assert pixels == in_order
 
 
@@ -59,8 +84,9 @@ def _in_order(digits):
   return next(iter(test_batches(swapped, make_settings(), batch_size=1437)))
 
 
-def test_seed_decides_the_stream():
-  dataset, settings = make_dataset(), make_settings(**AUGMENTED)
+@pytest.mark.parametrize("kind", KINDS)
+def test_seed_decides_the_stream(kind):
+  dataset, settings = make_dataset(kind=kind), make_settings(**AUGMENTED[kind])
   first, again, other = (join(take(train_batches(dataset, settings, seed=s, batch_size=5), 4)) for s in (0, 0, 1))
   assert_equal([first], [again])
   assert (first["label"] != other["label"]).any()
@@ -68,9 +94,9 @@ def test_seed_decides_the_stream():
   assert first["label"][10:].tolist() != other["label"][:10].tolist()
 
 
-@pytest.mark.parametrize("process_count", [1, 2, 4])
-def test_processes_take_contiguous_shares_of_the_same_batches(process_count):
-  dataset, settings = make_dataset(), make_settings(**AUGMENTED)
+@pytest.mark.parametrize(("process_count", "kind"), [(1, "image"), (2, "image"), *((4, kind) for kind in KINDS)])
+def test_processes_take_contiguous_shares_of_the_same_batches(process_count, kind):
+  dataset, settings = make_dataset(kind=kind), make_settings(**AUGMENTED[kind])
   whole = take(train_batches(dataset, settings, seed=3, batch_size=8), 4)
   shares = [
     take(train_batches(dataset, settings, seed=3, batch_size=8, process_index=p, process_count=process_count), 4)
@@ -80,20 +106,29 @@ def test_processes_take_contiguous_shares_of_the_same_batches(process_count):
 
 
 def test_examples_do_not_depend_on_the_batch_they_are_in():
-  dataset, settings = make_dataset(), make_settings(**AUGMENTED)
+  dataset, settings = make_dataset(), make_settings(**AUGMENTED["image"])
   fours = join(take(train_batches(dataset, settings, seed=3, batch_size=4), 6))
   sixes = join(take(train_batches(dataset, settings, seed=3, batch_size=6), 4))
   assert_equal([fours], [sixes])
 
 
-def test_augmentation_changes_from_epoch_to_epoch():
-  batches = take(train_batches(make_dataset(10), make_settings(**AUGMENTED), seed=0, batch_size=10), 2)
-  first, second = (batch["image"][np.argsort(batch["label"])] for batch in batches)
+@pytest.mark.parametrize("kind", ["image", "waveform", "clip"])
+def test_augmentation_changes_from_epoch_to_epoch(kind):
+  settings = make_settings(**AUGMENTED[kind])
+  batches = take(train_batches(make_dataset(10, kind=kind), settings, seed=0, batch_size=10), 2)
+  first, second = (batch["input"][np.argsort(batch["label"])] for batch in batches)
   assert all((a != b).any() for a, b in zip(first, second, strict=True))
 
 
+def test_augmentation_of_scenes_and_label_maps_changes_from_epoch_to_epoch():
+  settings = make_settings(**AUGMENTED["scene"])
+  first, second = take(train_batches(make_dataset(1, kind="scene"), settings, seed=0, batch_size=1), 2)
+  assert (first["input"] != second["input"]).any()
+  assert ((first["label"] == 255) != (second["label"] == 255)).any()  # what a rotation uncovers
+
+
 def test_start():
-  dataset, settings = make_dataset(), make_settings(**AUGMENTED)
+  dataset, settings = make_dataset(), make_settings(**AUGMENTED["image"])
   whole = take(train_batches(dataset, settings, seed=3, batch_size=4), 7)
   batches = train_batches(dataset, settings, seed=3, batch_size=4, start=5)
   assert batches.get_state() == {"next_batch": 5}
@@ -101,11 +136,13 @@ def test_start():
 
 
 def test_state_counts_batches_taken_and_restores_under_any_workers_and_processes():
-  dataset, settings = make_dataset(), make_settings(**AUGMENTED)
+  dataset, settings = make_dataset(), make_settings(**AUGMENTED["image"])
   whole = take(train_batches(dataset, settings, seed=3, batch_size=4), 8)
 
   def restore(state, workers, **layout):
-    batches = train_batches(dataset, make_settings(**AUGMENTED, workers=workers), seed=3, batch_size=4, **layout)
+    batches = train_batches(
+      dataset, make_settings(**AUGMENTED["image"], workers=workers), seed=3, batch_size=4, **layout
+    )
     batches.set_state(json.loads(state))
     return batches
 
@@ -139,11 +176,23 @@ def test_test_batches_cover_every_example_once(digits, batch_size, process_count
   for _ in range(2):  # iterable again
     batches = [list(share) for share in shares]
     assert {len(part) for part in batches} == {-(-360 // batch_size)}
-    assert {batch["image"].shape for part in batches for batch in part} == {(batch_size // process_count, 8, 8, 1)}
+    assert {batch["input"].shape for part in batches for batch in part} == {(batch_size // process_count, 8, 8, 1)}
     whole = join([join(parts) for parts in zip(*batches, strict=True)])
     assert whole["mask"].tolist() == [True] * 360 + [False] * (len(whole["mask"]) - 360)
-    assert not whole["image"][360:].any() and not whole["label"][360:].any()
+    assert not whole["input"][360:].any() and not whole["label"][360:].any()
     assert whole["label"][:360].tolist() == [record["label"] for record in digits.test]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_test_batches_are_filled_up(kind):
+  dataset, settings = make_dataset(num_test=5, kind=kind), make_settings(**AUGMENTED[kind])
+  whole = join(test_batches(dataset, settings, batch_size=4))
+  assert whole["mask"].tolist() == [True] * 5 + [False] * 3
+  assert all(example.any() for example in whole["input"][:5]) and not whole["input"][5:].any()
+  if kind == "scene":
+    assert (whole["label"][:5] < 10).all() and (whole["label"][5:] == 255).all()
+  else:
+    assert whole["label"].tolist() == [0, 1, 2, 3, 4, 0, 0, 0]
 
 
 def test_test_batches_with_workers():
@@ -171,15 +220,61 @@ def test_wrong_settings(digits):
     test_batches(digits, make_settings(test_crop=1.1), batch_size=8)
   with pytest.raises(UserError, match="seed=-1"):
     train_batches(digits, make_settings(), seed=-1, batch_size=8)
+  with pytest.raises(UserError, match=r"data.frames=0 must be from 1 to"):
+    test_batches(make_dataset(kind="clip"), make_settings(frames=0), batch_size=8)
+  with pytest.raises(UserError, match=r"data.noise=2.0 must be from 0 to 1"):
+    test_batches(make_dataset(kind="waveform"), make_settings(noise=2.0), batch_size=8)
 
 
-@pytest.mark.parametrize("problem", [b"", b"nonsense", make_dataset(1).train[0]["image"][:-30]])
-def test_corrupt_record(problem):
-  dataset = make_dataset(4)
-  dataset.train[2]["image"] = problem
+@pytest.mark.parametrize(
+  ("kind", "setting", "value", "valid"),
+  [
+    ("image", "noise", 0.1, "0"),
+    ("waveform", "flip", True, "False"),
+    ("waveform", "crop", "random", "'resize'"),
+    ("clip", "time_shift", 0.1, "0"),
+    ("scene", "gain", 6.0, "0"),
+  ],
+)
+def test_augmentations_of_another_kind(kind, setting, value, valid):
+  message = f"data.{setting}={value!r} is nothing for dataset 'tiny', of kind {kind}; valid: {valid}"
+  with pytest.raises(UserError, match=re.escape(message)):
+    train_batches(make_dataset(kind=kind), make_settings(**{setting: value}), seed=0, batch_size=2)
+
+
+PNG = make_dataset(1).train[0]["image"]
+
+
+@pytest.mark.parametrize(
+  ("kind", "change", "problem"),
+  [
+    ("image", {"image": b""}, "0 bytes that are not a complete image"),
+    ("image", {"image": b"nonsense"}, "8 bytes that are not a complete image"),
+    ("image", {"image": PNG[:-30]}, "bytes that are not a complete image"),
+    ("waveform", {"audio": np.zeros(0, np.int16)}, "a waveform without samples"),
+    ("clip", {"video": []}, "a video without frames"),
+    ("clip", {"video": [PNG, PNG, b"nonsense"]}, "frame 2: 8 bytes that are not a complete image"),
+    ("scene", {"image": b"nonsense"}, "8 bytes that are not a complete image"),
+    ("scene", {"segmentation_mask": b"nonsense"}, "8 bytes that are not a complete image"),
+    (
+      "scene",
+      {"segmentation_mask": encode_png(np.zeros((12, 9, 1), np.uint8))},
+      "the image has 12 x 12 pixels, its mask 12 x 9",
+    ),
+    (
+      "scene",
+      {"segmentation_mask": encode_png(np.full((12, 12, 1), 4, np.uint8))},
+      "the mask has the value 4, which is no class",
+    ),
+  ],
+)
+def test_corrupt_record(kind, change, problem):
+  dataset = make_dataset(4, kind=kind)
+  dataset.train[2].update(change)
   batches = train_batches(dataset, make_settings(), seed=0, batch_size=4)
   for _ in range(2):  # the state stays where it is
-    with pytest.raises(CorruptRecordError, match=r"record 2 of dataset 'tiny', split 'train', cannot be read: .*bytes"):
+    message = rf"record 2 of dataset 'tiny', split 'train', cannot be read: .*{problem}"
+    with pytest.raises(CorruptRecordError, match=message):
       next(batches)
     assert batches.get_state() == {"next_batch": 0}
 

@@ -1,3 +1,4 @@
+import importlib
 import json
 import pathlib
 import pickle
@@ -5,10 +6,23 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from tiny_datasets import make_settings
+from tiny_datasets import KINDS, make_settings
 
-from cnn_zoo.data import list_datasets, open_dataset
+from cnn_zoo.data import (
+  DATASETS,
+  CorruptRecordError,
+  Dataset,
+  dataset_info,
+  input_shape,
+  list_datasets,
+  open_dataset,
+  test_batches,
+  train_batches,
+)
+from cnn_zoo.data.datasets import Records
+from cnn_zoo.data.embedded import EMBEDDED
 from cnn_zoo.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -23,15 +37,78 @@ def test_digits(digits):
 def test_sources_can_be_pickled(digits):
   train = pickle.loads(pickle.dumps(digits.train))
   assert train[1436] == digits.train[1436]
+  assert len(pickle.dumps(digits)) < 10_000  # and quickly
 
 
 def test_names():
-  assert list_datasets() == ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet", "imagenette"]
+  assert {kind: [name for name in list_datasets() if DATASETS[name][3] == kind] for kind in KINDS} == {
+    "image": ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet", "imagenette"],
+    "waveform": ["waveforms", "speech_commands"],
+    "clip": ["moving_digits", "ucf101"],
+    "scene": ["digit_scenes", "oxford_iiit_pet"],
+  }
   with pytest.raises(UserError, match=r"data.name='imagnet' is not known; did you mean imagenet"):
     open_dataset(make_settings(name="imagnet"))
 
 
-@pytest.mark.parametrize("name", [name for name in list_datasets() if name != "digits"])
+@pytest.mark.parametrize(
+  ("name", "num_classes", "channels", "task", "kind", "first_class", "sample_rate", "shape"),
+  [
+    ("digits", 10, 1, "classification", "image", "0", None, (8, 8, 1)),
+    ("imagenet", 1000, 3, "classification", "image", "n01440764", None, (8, 8, 3)),
+    ("waveforms", 10, 1, "classification", "waveform", "sine", 8000, (40, 1)),
+    ("speech_commands", 12, 1, "classification", "waveform", "down", 16000, (40, 1)),
+    ("moving_digits", 8, 1, "classification", "clip", "right", None, (3, 8, 8, 1)),
+    ("ucf101", 101, 3, "classification", "clip", "ApplyEyeMakeup", None, (3, 8, 8, 3)),
+    ("digit_scenes", 11, 3, "segmentation", "scene", "background", None, (8, 8, 3)),
+    ("oxford_iiit_pet", 3, 3, "segmentation", "scene", "pet", None, (8, 8, 3)),
+  ],
+)
+def test_what_is_known_before(tmp_path, name, num_classes, channels, task, kind, first_class, sample_rate, shape):
+  """Of datasets that are not there, without TensorFlow, which the builders of audio and video ask for."""
+  settings = make_settings(name=name, directory=str(tmp_path))
+  info = dataset_info(settings, prepared=name in EMBEDDED)
+  assert info[:4] == (num_classes, channels, task, kind)
+  assert (len(info.class_names), info.class_names[0], info.sample_rate) == (num_classes, first_class, sample_rate)
+  assert input_shape(settings, info) == shape
+
+
+@pytest.mark.parametrize(
+  ("name", "sizes", "augmentation"),
+  [
+    ("waveforms", "WAVEFORMS", {"time_shift": 0.1, "noise": 0.1}),
+    ("moving_digits", "CLIPS", {"shift": 0.1}),
+    ("digit_scenes", "SCENES", {"shift": 0.1, "flip": True}),
+  ],
+)
+def test_embedded_datasets_are_prepared_on_first_use(tmp_path, monkeypatch, name, sizes, augmentation):
+  module = importlib.import_module(f"cnn_zoo.data.{name}")
+  monkeypatch.setattr(module, sizes, {"train": 5, "test": 3})
+  settings = make_settings(name=name, directory=str(tmp_path), **augmentation)
+  info, dataset = dataset_info(settings), open_dataset(settings)
+  assert (dataset.num_train, dataset.num_test, dataset.task) == (5, 3, info.task)
+  assert dataset.class_names == info.class_names
+  batch = next(train_batches(dataset, settings, seed=0, batch_size=5))
+  assert batch["input"].shape == (5, *input_shape(settings, info)) and batch["input"].any()
+  in_process, workers = (
+    list(test_batches(dataset, make_settings(**{**settings, "workers": workers}), batch_size=2)) for workers in (0, 1)
+  )
+  for a, b in zip(in_process, workers, strict=True):
+    np.testing.assert_equal(a, b)
+
+
+def test_a_record_that_is_no_record(digits):
+  class Features(dict):
+    def get_serialized_info(self):
+      return {}
+
+  records = Records([b"no record"], Features())
+  broken = Dataset(**{**digits.__dict__, "train": records, "num_train": 1})
+  with pytest.raises(CorruptRecordError, match="record 0 of dataset 'digits', split 'train', cannot be read: "):
+    next(train_batches(broken, make_settings(), seed=0, batch_size=1))
+
+
+@pytest.mark.parametrize("name", [name for name in list_datasets() if name not in EMBEDDED])
 def test_what_is_not_prepared_says_how_to(tmp_path, name):
   with pytest.raises(UserError) as error:
     open_dataset(make_settings(name=name, directory=str(tmp_path)))

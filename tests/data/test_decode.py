@@ -1,13 +1,16 @@
 import io
+import struct
+import wave
 
 import cv2
 import numpy as np
 import pytest
 import simplejpeg
 from PIL import Image
+from scipy.io import wavfile
 from tiny_datasets import encode_png
 
-from cnn_zoo.data.decode import CorruptRecordError, decode_image, image_size
+from cnn_zoo.data.decode import CorruptRecordError, decode_image, decode_wav, image_size, resample
 
 
 def smooth(height, width, channels=3):
@@ -85,3 +88,88 @@ def test_stray_bytes_in_a_jpeg_are_forgiven():
 def test_what_is_no_complete_image(data):
   with pytest.raises(CorruptRecordError, match="not a complete image"):
     decode_image(data, 3)
+
+
+SAMPLES = np.random.default_rng(0).integers(-32768, 32768, (200, 2)).astype(np.int16)
+
+
+def wav(samples, rate=8000):
+  data = io.BytesIO()
+  wavfile.write(data, rate, samples)
+  return data.getvalue()
+
+
+def wav_of_24_bits(samples):
+  data = io.BytesIO()
+  with wave.open(data, "wb") as file:
+    file.setparams((samples.shape[1], 3, 8000, 0, "NONE", ""))
+    file.writeframes(b"".join(struct.pack("<i", int(sample) << 8)[:3] for sample in samples.ravel()))
+  return data.getvalue()
+
+
+def test_wav_of_any_width():
+  for data in (
+    wav(SAMPLES),
+    wav_of_24_bits(SAMPLES),
+    wav(SAMPLES.astype(np.int32) << 16),
+    wav(SAMPLES.astype(np.float32) / 32768),
+    wav(SAMPLES / 32768),
+  ):
+    samples, rate = decode_wav(data)
+    assert samples.dtype == np.int16 and rate == 8000
+    np.testing.assert_array_equal(samples, SAMPLES)
+  samples, _ = decode_wav(wav(((SAMPLES >> 8) + 128).astype(np.uint8)))
+  np.testing.assert_array_equal(samples, SAMPLES >> 8 << 8)
+
+
+def test_wav_in_mono_and_with_other_chunks():
+  samples, rate = decode_wav(wav(SAMPLES[:, 0], 16000))
+  assert samples.shape == (200, 1) and rate == 16000
+  data = wav(SAMPLES)
+  data = data[:12] + b"what" + struct.pack("<I", 4) + b"ever" + data[12:]
+  np.testing.assert_array_equal(decode_wav(data)[0], SAMPLES)
+
+
+def test_loud_wav_is_clipped():
+  samples, _ = decode_wav(wav(np.array([-3, -1, -0.5, 1, 1.5], np.float32)))
+  assert samples[:, 0].tolist() == [-32768, -32768, -16384, 32767, 32767]
+
+
+@pytest.mark.parametrize(
+  "data",
+  [
+    b"",
+    b"RIFF",
+    b"not a wave file",
+    encode_png(smooth(20, 30)),
+    wav(SAMPLES)[:30],
+    wav(SAMPLES)[:44],
+    wav(SAMPLES)[:-1],
+    wav(SAMPLES)[:-2],
+    wav(SAMPLES)[:-4],
+    wav_of_24_bits(SAMPLES)[:-6],
+    wav(SAMPLES[:0]),
+    wav(np.array([0.5, np.nan], np.float32)),
+  ],
+)
+def test_what_is_no_complete_wav(data):
+  with pytest.raises(CorruptRecordError, match=f"{len(data)} bytes that are not a complete WAV file: ") as error:
+    decode_wav(data)
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(8000, 16000), (44100, 16000), (16000, 8000)])
+def test_resampling_keeps_tones_and_drops_what_would_alias(from_rate, to_rate):
+  def tone(frequency, rate):
+    return (10000 * np.sin(2 * np.pi * frequency * np.arange(rate) / rate)).astype(np.int16)[:, None]
+
+  result = resample(tone(440, from_rate), from_rate, to_rate)
+  assert result.shape == (to_rate, 1) and result.dtype == np.int16
+  inner = slice(to_rate // 10, -to_rate // 10)  # the filter sees silence beyond the ends
+  np.testing.assert_allclose(result[inner], tone(440, to_rate)[inner], atol=100)
+  if from_rate > to_rate:
+    assert np.abs(resample(tone(to_rate * 0.6, from_rate), from_rate, to_rate)[inner]).max() < 1000
+
+
+def test_resampling_to_the_same_rate_changes_nothing():
+  np.testing.assert_array_equal(resample(SAMPLES, 8000, 8000), SAMPLES)

@@ -1,19 +1,24 @@
 """TFDS's own builders on tiny archives of the real layout, from the archive to batches."""
 
+import contextlib
 import gzip
 import io
+import os
 import pathlib
 import struct
 import subprocess
 import sys
 import tarfile
+import types
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import wavfile
 from tiny_datasets import make_settings
 
-from cnn_zoo.data import open_dataset, test_batches, train_batches
+from cnn_zoo.data import dataset_info, input_shape, open_dataset, test_batches, train_batches
 from cnn_zoo.data.decode import decode_image
 from cnn_zoo.data.prepare import prepare_dataset
 from cnn_zoo.errors import UserError
@@ -24,6 +29,10 @@ RNG = np.random.default_rng(0)
 
 def random_images(*shape):
   return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def random_audio(samples):
+  return RNG.integers(-30000, 30000, samples, dtype=np.int16)
 
 
 def encode(colour, mode="RGB", format="jpeg", size=(50, 37)):
@@ -64,14 +73,15 @@ def any_checksum(monkeypatch):
   monkeypatch.setattr(download_manager.DownloadManager, "_register_or_validate_checksums", lambda self, **_: None)
 
 
-def prepare_and_open(name, tmp_path, manual):
-  settings = make_settings(name=name, directory=str(tmp_path / "datasets"), image_size=32, crop="random", flip=True)
+def prepare_and_open(name, tmp_path, manual, **overrides):
+  overrides = overrides or {"image_size": 32, "crop": "random", "flip": True}
+  settings = make_settings(name=name, directory=str(tmp_path / "datasets"), **overrides)
   assert prepare_dataset(name, settings.directory, str(manual))
   assert not prepare_dataset(name, settings.directory, str(manual))
   dataset = open_dataset(settings)
   assert dataset.num_classes == len(dataset.class_names)
   batch = next(train_batches(dataset, settings, seed=0, batch_size=2 * dataset.num_train))
-  assert batch["image"].shape == (2 * dataset.num_train, 32, 32, dataset.channels)
+  assert batch["input"].shape == (2 * dataset.num_train, *input_shape(settings, dataset_info(settings)))
   assert sum(batch["mask"].sum() for batch in test_batches(dataset, settings, batch_size=2)) == dataset.num_test
   return dataset
 
@@ -171,6 +181,129 @@ def test_mnist(name, tmp_path, manual, any_checksum, monkeypatch):
     np.testing.assert_array_equal(decode_image(record["image"], 1)[:, :, 0], images[record["label"]])
 
 
+def wav(samples):
+  data = io.BytesIO()
+  wavfile.write(data, 16000, samples)
+  return data.getvalue()
+
+
+def test_speech_commands(tmp_path, manual, any_checksum):
+  words = {
+    f"./{name}_nohash_0.wav": random_audio(16000 - 1000 * i) for i, name in enumerate(("yes/a", "up/b", "bed/c"))
+  }
+  held_out = {"./no/d_nohash_0.wav": random_audio(9000), "./go/e_nohash_0.wav": random_audio(9000)}
+  noise = {f"./_background_noise_/{name}.wav": random_audio(33000) for name in ("pink_noise", "running_tap")}
+  files = {name: wav(audio) for name, audio in {**words, **held_out, **noise}.items()}
+  files |= {"./testing_list.txt": b"no/d_nohash_0.wav\n", "./validation_list.txt": b"go/e_nohash_0.wav\n"}
+  files["./stop/f_nohash_0.wav"] = b"RIFF, but cut off"  # TFDS leaves out what cannot be read
+  tar(manual / "speech_commands_v0.02.tar.gz", files)
+  test = {"./no/d_nohash_0.wav": held_out["./no/d_nohash_0.wav"], "./_silence_/0.wav": random_audio(16000)}
+  tar(manual / "speech_commands_test_set_v0.02.tar.gz", {name: wav(audio) for name, audio in test.items()})
+
+  dataset = prepare_and_open("speech_commands", tmp_path, manual, samples=16000, time_shift=0.1, noise=0.01)
+  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (12, 1, 6, 2)
+  assert dataset.class_names[-2:] == ("_silence_", "_unknown_")
+  audio = {}
+  for record in dataset.train:
+    assert record["audio"].dtype == np.int16
+    audio.setdefault(dataset.class_names[record["label"]], []).append(record["audio"].tolist())
+  pieces = [noise["./_background_noise_/pink_noise.wav"][i : i + 16000].tolist() for i in (0, 8000, 16000)]
+  assert sorted(audio.pop("_silence_")) == sorted(pieces)  # and running_tap is for validation
+  kept = {"yes": "yes/a", "up": "up/b", "_unknown_": "bed/c"}
+  assert audio == {label: [words[f"./{name}_nohash_0.wav"].tolist()] for label, name in kept.items()}
+
+  settings = make_settings(name="speech_commands", directory=str(tmp_path / "datasets"), samples=16000)
+  batch = next(iter(test_batches(dataset, settings, batch_size=2)))
+  row = batch["label"].tolist().index(dataset.class_names.index("no"))
+  np.testing.assert_array_equal(batch["input"][row, :9000, 0], held_out["./no/d_nohash_0.wav"])
+  assert not batch["input"][row, 9000:].any()  # padded to a second
+
+
+# Writes as many frames as its input says, of one gray each, instead of decoding a video.
+FFMPEG = """#!{python}
+import sys, cv2, numpy as np
+_, flag, video, frames = sys.argv
+assert flag == "-i"
+for i in range(int(open(video).read())):
+  cv2.imwrite(frames % (i + 1), np.full((24, 32, 3), 10 * i, np.uint8))
+"""
+
+
+def test_ucf101(tmp_path, manual, any_checksum, monkeypatch):
+  from tensorflow_datasets.core.download import downloader
+
+  videos = {
+    "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi": 20,
+    "YoYo/v_YoYo_g09_c02.avi": 3,
+    "HandstandPushups/v_HandStandPushups_g01_c01.avi": 6,
+  }
+  with zipfile.ZipFile(manual / "UCF101_videos.zip", "w") as archive:
+    for name, frames in videos.items():
+      file = name.split("/")[1].replace("HandStandPushups", "HandstandPushups")
+      archive.writestr(f"UCF101/{file}", str(frames))
+  lists = {"trainlist01.txt": list(videos)[:2], "testlist01.txt": list(videos)[2:]}
+  splits = io.BytesIO()
+  with zipfile.ZipFile(splits, "w") as archive:
+    for name, lines in lists.items():
+      archive.writestr(f"ucfTrainTestlist/{name}", "".join(f"{line} 1\n" for line in lines))
+
+  def download(url, **_):  # the second archive is downloaded always
+    assert url.endswith("/UCF101TrainTestSplits-RecognitionTask.zip")
+    return contextlib.nullcontext((types.SimpleNamespace(url=url, headers={}), [splits.getvalue()]))
+
+  monkeypatch.setattr(downloader, "_open_url", download)
+  programs = tmp_path / "programs"
+  programs.mkdir()
+  (programs / "ffmpeg").write_text(FFMPEG.format(python=sys.executable))
+  (programs / "ffmpeg").chmod(0o755)
+  monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+
+  dataset = prepare_and_open("ucf101", tmp_path, manual, image_size=16, frames=4, crop="random", flip=True)
+  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (101, 3, 2, 1)
+  assert {dataset.class_names[record["label"]]: len(record["video"]) for record in dataset.train} == {
+    "ApplyEyeMakeup": 20,
+    "YoYo": 3,
+  }
+  settings = make_settings(name="ucf101", directory=str(tmp_path / "datasets"), image_size=16, frames=4)
+  batch = next(iter(test_batches(dataset, settings, batch_size=1)))
+  assert dataset.class_names[batch["label"][0]] == "HandstandPushups"
+  np.testing.assert_allclose(batch["input"][0].mean(axis=(1, 2, 3)), (10, 20, 30, 40), atol=2)  # the middle of six
+
+
+def test_ucf101_needs_ffmpeg(tmp_path, manual, monkeypatch):
+  monkeypatch.setenv("PATH", str(tmp_path))
+  with pytest.raises(UserError, match="ucf101 can only be prepared with the program ffmpeg, which is not installed"):
+    prepare_dataset("ucf101", str(tmp_path), str(manual))
+
+
+def test_oxford_iiit_pet(tmp_path, manual, any_checksum):
+  mask = np.array([[1, 1, 3, 2]], np.uint8).repeat(5, 1).repeat(12, 0)
+  png = io.BytesIO()
+  Image.fromarray(mask).save(png, format="png")
+  # The second is one of those that TFDS converts: a PNG, whatever its name says.
+  pictures = {"Abyssinian_100": "jpeg", "Egyptian_Mau_139": "png", "yorkshire_terrier_9": "jpeg"}
+  pictures = {name: encode("red", format=format, size=(20, 12)) for name, format in pictures.items()}
+  tar(manual / "images.tar.gz", {f"images/{name}.jpg": data for name, data in pictures.items()})
+  files = {f"annotations/trimaps/{name}.png": png.getvalue() for name in pictures}
+  files["annotations/trainval.txt"] = b"Abyssinian_100 1 1 1\nEgyptian_Mau_139 12 1 6\n"
+  files["annotations/test.txt"] = b"yorkshire_terrier_9 37 2 25\n"
+  box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox>"
+  files["annotations/xmls/Abyssinian_100.xml"] = (
+    f"<annotation><size><width>20</width><height>12</height></size><object>{box}</object></annotation>".encode()
+  )
+  tar(manual / "annotations.tar.gz", files)
+
+  dataset = prepare_and_open("oxford_iiit_pet", tmp_path, manual)
+  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (3, 3, 2, 1)
+  assert dataset.class_names == ("pet", "background", "border") and dataset.task == "segmentation"
+  for record in dataset.train:
+    assert record["image"][:2] == b"\xff\xd8"
+    np.testing.assert_allclose(decode_image(record["image"], 3)[6, 10], (255, 0, 0), atol=3)
+  settings = make_settings(name="oxford_iiit_pet", directory=str(tmp_path / "datasets"), image_size=4)
+  label = next(iter(test_batches(dataset, settings, batch_size=1)))["label"][0]
+  assert label.tolist() == [[0, 0, 2, 1]] * 4
+
+
 def test_missing_archives(tmp_path, manual):
   (manual / "ILSVRC2012_img_train.tar").touch()
   with pytest.raises(UserError, match=f"imagenet needs ILSVRC2012_img_val.tar in {manual} .*https://image-net.org"):
@@ -212,7 +345,9 @@ def test_script_refuses_in_one_line(tmp_path):
 def test_script_lists_and_does_not_repeat(digits, directory):
   result = run_script("--list", f"--directory={directory}")
   lines = result.stdout.splitlines()
-  assert result.returncode == 0 and len(lines) == 8
-  assert "  digits         prepared" in lines and "  imagenet       not prepared" in lines
+  assert result.returncode == 0 and len(lines) == 14
+  assert "  digits           image     prepared" in lines
+  assert "  speech_commands  waveform  not prepared" in lines
+  assert "  digit_scenes     scene     not prepared (done on first use)" in lines
   result = run_script("digits", f"--directory={directory}")
   assert (result.returncode, result.stdout) == (0, f"digits is already prepared in {directory}\n")

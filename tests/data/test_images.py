@@ -6,7 +6,7 @@ import pytest
 import simplejpeg
 from tiny_datasets import encode_png, make_settings
 
-from cnn_zoo.data.augmentation import _random_affine, _random_box, augmented_image, plain_image, resize
+from cnn_zoo.data.images import _random_box, _random_matrix, augmented_image, plain_image, resize, warp
 
 
 def settings(**overrides):
@@ -109,13 +109,15 @@ def test_affine_moves_as_it_says():
   image = ramp(65, 65)
   centre = np.array([32, 32])
 
+  def moved(*draws):
+    return warp(image, _random_matrix(65, 0.125, 90.0, 1.0, _Draws(*draws)))
+
   def source(draws, at):
     """Column and row that the pixel at column and row `at` came from."""
     column, row = at
-    colour = _random_affine(image, 0.125, 90.0, 1.0, _Draws(*draws))[row, column]
-    return np.round(colour[:2] / 255 * 64)
+    return np.round(moved(*draws)[row, column, :2] / 255 * 64)
 
-  np.testing.assert_array_equal(_random_affine(image, 0.125, 90.0, 1.0, _Draws(0, 0, 0, 0)), image)
+  np.testing.assert_array_equal(moved(0, 0, 0, 0), image)
   np.testing.assert_allclose(source((1, 0, 0, 0), centre), (24, 32), atol=1)  # to the right by an eighth
   np.testing.assert_allclose(source((0, 1, 0, 0), centre), (32, 24), atol=1)
   np.testing.assert_allclose(source((0, 0, 0, 1), (48, 32)), (40, 32), atol=1)  # in by two
