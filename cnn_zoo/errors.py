@@ -8,6 +8,12 @@ class UserError(ValueError):
   """Something that the user asked for cannot be done. The command line prints it as one line and exits with code 2."""
 
 
+class InputTooSmallError(UserError):
+  """An input has fewer elements along an axis than a layer needs, or than pooling (`in_pooling`), which is no layer."""
+
+  in_pooling = False
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
   """A clause that says what `name` was probably meant to be: 'did you mean ...?', or all of `valid`."""
   valid = sorted(valid)

@@ -7,6 +7,7 @@ from cnn_zoo.errors import check_name
 from cnn_zoo.models import model_options
 
 # What each dataset asks of its pipeline; its name is what follows the colon in --config=configs/NAME.py:DATASET.
+_VIDEO = {"crop": "random", "min_area": 0.4, "flip": True, "mean": (0.43, 0.39, 0.38), "std": (0.23, 0.22, 0.22)}
 PIPELINES = {
   "digits": {"image_size": 32, "shift": 0.1, "rotate": 10.0, "zoom": 0.1},
   "mnist": {"image_size": 32, "shift": 0.1, "rotate": 10.0},
@@ -15,18 +16,27 @@ PIPELINES = {
   "cifar100": {"image_size": 32, "shift": 0.125, "flip": True},
   "imagenette": {"image_size": 224, "crop": "random", "flip": True},
   "imagenet": {"image_size": 224, "crop": "random", "flip": True},
+  "waveforms": {"samples": 8000, "mean": (0.0,), "std": (0.05,), "time_shift": 0.1},
+  "speech_commands": {"samples": 16000, "mean": (0.0,), "std": (0.1,), "time_shift": 0.1, "noise": 0.01},
+  "moving_digits": {"image_size": 32, "frames": 16},
+  "ucf101": {"image_size": 112, "frames": 16, **_VIDEO},
+  "digit_scenes": {"image_size": 64, "shift": 0.1, "zoom": 0.1},
+  "oxford_iiit_pet": {"image_size": 224, "crop": "random", "min_area": 0.25, "flip": True},
 }
+
+# Datasets of other inputs than images: how many spatial axes a model has for them, if it can be built with several.
+RANKS = {"waveforms": 1, "speech_commands": 1, "moving_digits": 3, "ucf101": 3}
+SEGMENTATION = ("digit_scenes", "oxford_iiit_pet")
 
 
 def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   """The defaults for one model on one dataset."""
-  dataset = dataset or "digits"
   check_name("dataset", dataset, PIPELINES)
   config = ConfigDict()
 
   config.seed = 0  # of initial weights, order of the data, augmentation and training noise
   config.init = placeholder(str)  # folder of a run, or of scripts/import_weights.py, whose weights this one starts from
-  config.task = "classification"  # what the labels mean: batch, loss and metrics
+  config.task = "segmentation" if dataset in SEGMENTATION else "classification"  # the labels, the loss, the metrics
   config.dtype = "auto"  # what the model computes in: float32, bfloat16, or auto (bfloat16 on GPU and TPU)
   config.convolution_lowering = "auto"  # auto (the measured best for the backend) or lax (XLA's own everywhere)
   config.compilation_cache = "~/.cache/cnn_zoo"  # where compiled programs are kept between runs; "" for nowhere
@@ -36,20 +46,27 @@ def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   config.model.convolution = "standard"  # what replaces its k x k convolutions: NAME or NAME:option=value,keep=LAYER
   for option, value in model_options(model).items():
     config.model[option] = placeholder(type(value))
+  if "rank" in config.model and dataset in RANKS:
+    config.model.rank = RANKS[dataset]
 
   config.data = ConfigDict()
   config.data.name = dataset
   config.data.directory = placeholder(str)  # of prepared TFDS data; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
-  config.data.image_size = 32  # pixels a side that the model sees
+  config.data.image_size = 32  # pixels a side that the model sees, of images, clips and scenes
+  config.data.frames = 16  # of a clip
+  config.data.samples = 8000  # of a waveform
   config.data.workers = 0  # processes that load and augment; 0: threads of this process
   config.data.crop = "resize"  # training crops: resize (the whole image) or random (Inception's random resized crop)
   config.data.min_area = 0.08  # crop="random": the smallest share of the image's area
   config.data.test_crop = 0.875  # crop="random": the share of the shorter side that is evaluated
-  config.data.flip = False  # mirror half of the training images left to right
+  config.data.flip = False  # mirror half of the training images (whole clips) left to right
   config.data.shift = 0.0  # largest shift in training, as a share of the side
   config.data.rotate = 0.0  # largest rotation in training, degrees
   config.data.zoom = 0.0  # largest relative zoom in training, in or out
-  config.data.mean = (0.5,)  # subtracted from pixels in [0, 1]: one number, or one a channel
+  config.data.time_shift = 0.0  # waveforms: largest shift in training, as a share of the length
+  config.data.gain = 0.0  # waveforms: largest change of level in training, dB
+  config.data.noise = 0.0  # waveforms: largest level of noise added in training, as a share of full scale
+  config.data.mean = (0.5,)  # subtracted from pixels in [0, 1], samples in [-1, 1]: one number, or one a channel
   config.data.std = (0.25,)  # what they are then divided by
   config.data.update(PIPELINES[dataset])
 

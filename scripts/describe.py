@@ -86,16 +86,16 @@ def _parse_shape(text):
 
 def _configured(config):
   """The model that a configuration trains and the shape of its input; the dataset need not be prepared."""
-  from cnn_zoo.data import batch_shapes, dataset_shape
+  from cnn_zoo.data import dataset_info, input_shape
   from cnn_zoo.training.setup import compute_dtype
 
   _refuse((_INPUT, _NUM_CLASSES), "--config, whose dataset says it; --config.data.image_size=N sets the size")
-  num_classes, channels = dataset_shape(config.data, prepared=False)
+  info = dataset_info(config.data, prepared=False)
   options = config.model.to_dict()
   model = abstract_model(
-    options.pop("name"), num_classes=num_classes, in_channels=channels, dtype=compute_dtype(config), **options
+    options.pop("name"), num_classes=info.num_classes, in_channels=info.channels, dtype=compute_dtype(config), **options
   )
-  return model, batch_shapes(config.data, 1, channels)["image"].shape[1:]
+  return model, input_shape(config.data, info)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from cnn_zoo.convolutions import initializers
 from cnn_zoo.convolutions.arithmetic import Padding, output_sizes, padding_pairs, per_axis, resolve_padding
 from cnn_zoo.convolutions.execution import convolve
 from cnn_zoo.convolutions.initializers import Initializer
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import InputTooSmallError, UserError
 
 
 class Convolution(nnx.Module):
@@ -91,7 +91,7 @@ class Convolution(nnx.Module):
     padding = resolve_padding(self.padding, sizes, self.kernel_size, self.strides, self.dilation)
     out = output_sizes(sizes, self.kernel_size, self.strides, padding, self.dilation)
     if min(out) < 1:
-      raise UserError(
+      raise InputTooSmallError(
         f"input {tuple(input_shape)} is too small for kernel_size={self.kernel_size}, dilation={self.dilation}, "
         f"padding={self.padding}"
       )

@@ -11,7 +11,7 @@ from cnn_zoo.convolutions.arithmetic import Padding, per_axis, transposed_crops,
 from cnn_zoo.convolutions.convolution import check_groups, check_input, check_kernel_size
 from cnn_zoo.convolutions.execution import convolve_transposed
 from cnn_zoo.convolutions.initializers import Initializer
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import InputTooSmallError, UserError
 
 
 class TransposedConvolution(nnx.Module):
@@ -74,7 +74,7 @@ class TransposedConvolution(nnx.Module):
     check_input(input_shape, self.kernel_size, self.in_features)
     sizes = transposed_output_sizes(input_shape[1:-1], self.kernel_size, self.strides, self.crops, self.dilation)
     if min(sizes) < 1:
-      raise UserError(f"input {tuple(input_shape)} is too small: padding cuts off all of the output")
+      raise InputTooSmallError(f"input {tuple(input_shape)} is too small: padding cuts off all of the output")
     return (input_shape[0], *sizes, self.out_features)
 
   def parameters(self) -> int:

@@ -11,6 +11,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from cnn_zoo.convolutions import lowering
+from cnn_zoo.errors import InputTooSmallError
 from cnn_zoo.inspection.receptive_fields import View, Walk, whole_input
 from cnn_zoo.layers import adaptive_average_pool, average_pool, global_average_pool, max_pool
 
@@ -57,7 +58,7 @@ def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], Vi
   def run(state, x):
     copy = nnx.merge(graph, state)
     copy.eval()
-    _record(copy, calls)
+    _record(copy, calls, [])
     return copy(x)
 
   x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
@@ -69,6 +70,28 @@ def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], Vi
   return _steps(calls, walk.events), result
 
 
+def failing_layer(model: nnx.Module, input_shape: Sequence[int]) -> str | None:
+  """What refuses one example of `input_shape` as too small: "layer PATH", or "pooling in" it; None if nothing does.
+
+  Nothing is computed and the model, which may be abstract, does not change.
+  """
+  graph, state = nnx.split(model)
+  active = []
+
+  def run(state, x):
+    copy = nnx.merge(graph, state)
+    _record(copy, [], active)
+    return copy(x)
+
+  try:
+    with lowering("lax"):
+      jax.eval_shape(run, state, jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))
+  except InputTooSmallError as error:
+    where = f"layer {active[-1]}" if active[-1] else "the network itself"
+    return f"pooling in {where}" if error.in_pooling else where
+  return None
+
+
 def path_name(path: Sequence) -> str:
   """A path in the model's graph as text: `blocks.3.expand`."""
   return ".".join(map(str, path))
@@ -78,9 +101,9 @@ def path_name(path: Sequence) -> str:
 _ENTRY, _EXIT = "describe: into ", "describe: out of "
 
 
-def _record(model, calls):
-  """Makes every module of `model`, a private copy, note and mark its calls."""
-  classes, active = {}, []
+def _record(model, calls, active):
+  """Makes every module of `model`, a private copy, note and mark its calls; `active` has the paths of open ones."""
+  classes = {}
   for path, module in list(nnx.iter_modules(model)):
     kind = type(module)
     if kind not in classes:

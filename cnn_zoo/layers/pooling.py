@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from cnn_zoo.convolutions.arithmetic import Padding, per_axis, resolve_padding
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import InputTooSmallError
 from cnn_zoo.layers.shifted_max_pool import shifted_max_pool
 
 
@@ -74,7 +74,9 @@ def _geometry(x, window, strides, padding, ceil_mode=False):
   if ceil_mode:
     pairs = tuple(map(_ceil_padding, sizes, window, strides, pairs))
   if any(size + sum(pair) < k for size, pair, k in zip(sizes, pairs, window, strict=True)):
-    raise UserError(f"input {x.shape} is too small for a pooling window={window} with padding={padding}")
+    error = InputTooSmallError(f"input {x.shape} is too small for a pooling window={window} with padding={padding}")
+    error.in_pooling = True
+    raise error
   return window, strides, pairs
 
 

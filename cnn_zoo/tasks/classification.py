@@ -1,10 +1,7 @@
-"""Classification of images: one label an example, cross-entropy, top-1 and top-5 accuracy."""
-
-from collections.abc import Sequence
+"""Classification of images, waveforms and clips: one label an example, cross-entropy, top-1 and top-5 accuracy."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from cnn_zoo.errors import UserError
 
@@ -14,27 +11,17 @@ Outputs = jax.Array | tuple[jax.Array, tuple[jax.Array, ...]]
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary classifier's loss (Szegedy et al. 2014, section 5)
 
 
-def normalize(image: jax.Array, mean: Sequence[float], std: Sequence[float], dtype) -> jax.Array:
-  """uint8 pixels x [batch, height, width, channels] -> (x / 255 - mean) / std in `dtype`.
-
-  `mean` and `std` hold one number for all channels, or one a channel; UserError if they do not.
-  """
-  for field, numbers in (("mean", mean), ("std", std)):
-    if len(numbers) not in (1, image.shape[-1]) or (field == "std" and min(numbers) <= 0):
-      raise UserError(
-        f"config.data.{field}={tuple(numbers)} must be one number{' above 0' * (field == 'std')}, "
-        f"or one for each of {image.shape[-1]} channels"
-      )
-  mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-  return ((image.astype(jnp.float32) / 255 - mean) / std).astype(dtype)
-
-
 def losses(outputs: Outputs, batch: dict, label_smoothing: float = 0.0) -> jax.Array:
   """Cross-entropy of each example [batch], float32; `label_smoothing` of the probability is spread over all classes.
 
-  Auxiliary classifiers add theirs, weighted.
+  Auxiliary classifiers add theirs, weighted. Raises UserError if the model's answer is no vector of logits.
   """
   logits, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, ())
+  if logits.ndim != 2:
+    raise UserError(
+      f"config.model.name: the model answers with {logits.shape[1:]} numbers an example, which config.task="
+      "'classification' has no use for; valid: a model that answers with one logit a class"
+    )
   loss = _cross_entropy(logits, batch, label_smoothing)
   for others in auxiliary:
     loss += AUXILIARY_WEIGHT * _cross_entropy(others, batch, label_smoothing)
@@ -68,9 +55,15 @@ def sums(outputs: Outputs, batch: dict, loss: jax.Array) -> dict[str, jax.Array]
   }
 
 
+def zero_sums(num_classes: int) -> dict[str, jax.Array]:
+  """What `sums` returns for no example at all."""
+  return {name: jnp.zeros((), jnp.float32) for name in ("count", "loss", "top1", "top5")}
+
+
 def metrics(totals: dict[str, float]) -> dict[str, float]:
   """What is reported, from `sums` added up over any number of batches."""
   return {name: float(totals[name]) / float(totals["count"]) for name in ("loss", "top1", "top5")}
 
 
 best = "top1"  # the metric that decides which checkpoint is the best; higher is better
+best_label = "top-1"

@@ -15,12 +15,17 @@ from cnn_zoo.errors import UserError, check_name, nearest
 from cnn_zoo.training.memory import keep_freed_memory
 
 
-def run(commands: Callable[[], None] | Mapping[str, Callable[[], None]], argv: list[str] | None = None) -> None:
+def run(
+  commands: Callable[..., None] | Mapping[str, Callable[[], None]],
+  argv: list[str] | None = None,
+  takes_arguments: bool = False,
+) -> None:
   """Parses the flags, calls one function and exits: 0; 1 if the run broke; 2, after one line, for a user's mistake.
 
   Args:
     commands: that function; or several by name, of which the one argument that is not a flag chooses.
     argv: the command line (default: sys.argv).
+    takes_arguments: whether the one function is called with what is not a flag, such as names of files.
   """
 
   def guarded(function, *arguments):
@@ -43,9 +48,11 @@ def run(commands: Callable[[], None] | Mapping[str, Callable[[], None]], argv: l
         raise UserError(f"give a command; valid: {', '.join(commands)}")
       check_name("command", words[0], commands)
       main = commands[words.pop(0)]
+    if takes_arguments:
+      return main(*words)
     if words:
       raise UserError(f"{words[0]!r} is not a flag; flags begin with --")
-    main()
+    return main()
 
   app.run(lambda rest: guarded(chosen, rest), argv, flags_parser=lambda args: guarded(_parse, args))
 

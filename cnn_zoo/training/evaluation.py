@@ -1,7 +1,9 @@
 """Evaluation of a checkpoint by itself."""
 
+import contextlib
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -15,6 +17,62 @@ from cnn_zoo.training import setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
+
+
+class SavedRun(NamedTuple):
+  """A checkpoint of a run, opened.
+
+  Attributes:
+    config: the configuration that is used.
+    programs: what it computes.
+    weights: {"params", "batch_stats"} of the checkpoint.
+    step: of the checkpoint.
+    kind: of the weights, "ema" or "raw".
+  """
+
+  config: ConfigDict
+  programs: Programs
+  weights: dict
+  step: int
+  kind: str
+
+
+def open_run(
+  config: ConfigDict | None, workdir: Path, step: str = "last", weights: str = "ema", *, prepared: bool = True
+) -> SavedRun:
+  """Opens a checkpoint in `workdir`.
+
+  Args:
+    prepared: whether the run's dataset must be there; only evaluating needs it.
+    The others, and the errors, are those of `evaluate`.
+  """
+  saved_path = workdir / "config.json"
+  if not saved_path.exists():
+    raise UserError(f"workdir={str(workdir)!r} holds no run; valid: the folder of a run, as train.py prints it")
+  saved = ConfigDict(json.loads(saved_path.read_text()))
+  config = saved if config is None else config
+  setup.check_same_run({"model": saved.to_dict()["model"]}, ConfigDict({"model": config.model}), workdir)
+  ours, theirs = (data.dataset_info(c.data, prepared=prepared) for c in (config, saved))
+  if (ours.num_classes, ours.channels, ours.task) != (theirs.num_classes, theirs.channels, theirs.task):
+    raise UserError(f"config.data.name={config.data.name!r} has other classes or channels than {saved.data.name!r}")
+  setup.enable_compilation_cache(config)
+
+  metric = get_task(config.task).best
+  checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, metric=metric, writable=False)
+  with contextlib.closing(checkpoints):
+    steps = checkpoints.steps()
+    if not steps:
+      raise UserError(f"workdir={str(workdir)!r} holds no checkpoint yet")
+    named = {"last": steps[-1], "best": checkpoints.best_step()}
+    chosen = named[step] if step in named else int(step) if step.isascii() and step.isdecimal() else None
+    if step == "best" and chosen is None:
+      raise UserError(f"step='best' is not known: no checkpoint was evaluated yet; valid: {', '.join(map(str, steps))}")
+    if chosen not in steps:
+      raise UserError(f"step={step!r} is not there; valid: last, best, {', '.join(map(str, steps))}")
+    programs = Programs(config, create_mesh(), prepared=prepared)
+    shapes = {"params": programs.shapes.params, "batch_stats": programs.shapes.batch_stats}
+    kind = "ema" if weights == "ema" and checkpoints.has_averages(chosen) else "raw"
+    return SavedRun(config, programs, checkpoints.restore_weights(chosen, shapes, kind == "ema"), chosen, kind)
 
 
 def evaluate(config: ConfigDict | None, workdir: Path, step: str = "last", weights: str = "ema") -> dict:
@@ -32,36 +90,11 @@ def evaluate(config: ConfigDict | None, workdir: Path, step: str = "last", weigh
   Raises:
     UserError: if there is no such checkpoint, or it is of another model.
   """
-  saved_path = workdir / "config.json"
-  if not saved_path.exists():
-    raise UserError(f"workdir={str(workdir)!r} holds no run; valid: the folder of a run, as train.py prints it")
-  saved = ConfigDict(json.loads(saved_path.read_text()))
-  config = saved if config is None else config
-  setup.check_same_run({"model": saved.to_dict()["model"]}, ConfigDict({"model": config.model}), workdir)
-  if data.dataset_shape(config.data) != data.dataset_shape(saved.data):
-    raise UserError(f"config.data.name={config.data.name!r} has other classes or channels than {saved.data.name!r}")
-  setup.enable_compilation_cache(config)
-
-  checkpoints = Checkpoints(
-    workdir / "checkpoints", keep=config.checkpoint.keep, metric=get_task(config.task).best, writable=False
-  )
-  steps = checkpoints.steps()
-  if not steps:
-    raise UserError(f"workdir={str(workdir)!r} holds no checkpoint yet")
-  named = {"last": steps[-1], "best": checkpoints.best_step()}
-  chosen = named[step] if step in named else int(step) if step.isascii() and step.isdecimal() else None
-  if step == "best" and chosen is None:
-    raise UserError(f"step='best' is not known: no checkpoint was evaluated yet; valid: {', '.join(map(str, steps))}")
-  if chosen not in steps:
-    raise UserError(f"step={step!r} is not there; valid: last, best, {', '.join(map(str, steps))}")
-
-  with convolutions.lowering(config.convolution_lowering):
-    programs = Programs(config, create_mesh())
-    dataset = data.open_dataset(config.data)
-    shapes = {"params": programs.shapes.params, "batch_stats": programs.shapes.batch_stats}
-    kind = "ema" if weights == "ema" and checkpoints.has_averages(chosen) else "raw"
-    metrics = programs.evaluate(checkpoints.restore_weights(chosen, shapes, kind == "ema"), dataset)
-  result = {"model": config.model.name, "dataset": config.data.name, "step": chosen, "weights": kind}
+  run = open_run(config, workdir, step, weights)
+  with convolutions.lowering(run.config.convolution_lowering):
+    dataset = data.open_dataset(run.config.data)
+    metrics = run.programs.evaluate(run.weights, dataset)
+  result = {"model": run.config.model.name, "dataset": run.config.data.name, "step": run.step, "weights": run.kind}
   result |= {"examples": dataset.num_test, **metrics}
   if jax.process_index() == 0:
     table = Table("model", "dataset", "step", "weights", "examples", *metrics, title=str(workdir))
@@ -70,5 +103,4 @@ def evaluate(config: ConfigDict | None, workdir: Path, step: str = "last", weigh
     console.width = max(console.width, 100)  # a log has no width of its own
     console.print(table)
     print(json.dumps(result), flush=True)
-  checkpoints.close()
   return result

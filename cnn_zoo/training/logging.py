@@ -21,11 +21,14 @@ class RunLog:
     step: the step from which the run goes on; later lines of an earlier attempt are dropped.
     total: steps of the whole run.
     batch_size: examples in a step.
+    headline: the metric that is shown beside the loss: its name and what people call it.
     leader: whether this process writes; the others of a multi-host run are silent.
   """
 
-  def __init__(self, workdir: Path, step: int, total: int, batch_size: int, leader: bool = True):
-    self._leader, self._batch_size, self._total = leader, batch_size, total
+  def __init__(
+    self, workdir: Path, step: int, total: int, batch_size: int, headline: tuple[str, str], leader: bool = True
+  ):
+    self._leader, self._batch_size, self._total, self._headline = leader, batch_size, total, headline
     self._time, self._step = time.monotonic(), step
     self.rate = 0.0  # examples a second, since the last training metrics
     if not leader:
@@ -87,7 +90,8 @@ class RunLog:
     self._metrics.write(json.dumps({"split": split, "step": step, "epoch": round(epoch, 4), **values}) + "\n")
     for name, value in values.items():
       self._board.add_scalar(f"{split}/{name}", value, step)
-    note = f"loss {values['loss']:.4f}  top-1 {values['top1']:6.2%}"
+    name, label = self._headline
+    note = f"loss {values['loss']:.4f}  {label} {values[name]:6.2%}"
     if split == "train":
       self._board.add_scalar("train/examples_per_second", self.rate, step)
       note += f"  {self.rate:.0f} examples/s"

@@ -19,10 +19,9 @@ from cnn_zoo.training import setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.logging import RunLog
-from cnn_zoo.training.mesh import check_batch, create_mesh, replicate, shard_batch
+from cnn_zoo.training.mesh import check_batch, create_mesh, shard_batch
 from cnn_zoo.training.programs import Programs, evaluated_weights
 from cnn_zoo.training.schedules import create_schedule
-from cnn_zoo.training.state import zero_metrics
 
 
 class TrainingError(RuntimeError):
@@ -83,7 +82,7 @@ def _train(config, workdir, started):
   if start:
     batches.set_state(details["iterator"])
 
-  log = RunLog(workdir, start, total, config.batch_size, leader)
+  log = RunLog(workdir, start, total, config.batch_size, (task.best, task.best_label), leader)
   if leader:
     (workdir / "config.tmp").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     (workdir / "config.tmp").replace(workdir / "config.json")
@@ -133,7 +132,7 @@ def _train(config, workdir, started):
         values = task.metrics(sums)
         values |= {"learning_rate": float(rates[step - 1]), "grad_norm": float(sums["grad_norm"] / sums["steps"])}
         log.metrics("train", step, step / steps_per_epoch, values)
-        state = dataclasses.replace(state, metrics=replicate(zero_metrics(), mesh))
+        state = dataclasses.replace(state, metrics=programs.no_metrics())
       if evaluates:
         with log.off_the_clock():
           result = programs.evaluate(evaluated_weights(state), dataset)
@@ -154,7 +153,7 @@ def _train(config, workdir, started):
 
   if complete and leader:
     draw_curves(workdir / "metrics.jsonl", workdir / "curves.png", f"{config.model.name} on {config.data.name}")
-    log.say(_summary(config, workdir, result, best, time.monotonic() - started))
+    log.say(_summary(config, workdir, task, result, best, time.monotonic() - started))
   log.close()
   return result
 
@@ -195,12 +194,13 @@ class _StopSignal:
       signal.signal(number, handler)
 
 
-def _summary(config, workdir, result, best, seconds):
+def _summary(config, workdir, task, result, best, seconds):
   figures = "  ".join(f"{name} {value:.4f}" for name, value in result.items())
   return "\n".join(
     [
       "",
-      f"  {config.model.name} on {config.data.name}: {result['top1']:.2%} top-1 (best {best:.2%}), {seconds:.0f} s",
+      f"  {config.model.name} on {config.data.name}: {result[task.best]:.2%} {task.best_label} (best {best:.2%}), "
+      f"{seconds:.0f} s",
       f"  test set      {figures}",
       f"  curves        {workdir / 'curves.png'}",
       f"  metrics       {workdir / 'metrics.jsonl'}, TensorBoard files in {workdir / 'tensorboard'}",

@@ -9,14 +9,15 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cnn_zoo import data
-from cnn_zoo.errors import UserError
+from cnn_zoo import convolutions, data
+from cnn_zoo.errors import InputTooSmallError, UserError
+from cnn_zoo.inspection.least_input import least_input
 from cnn_zoo.tasks import get_task
 from cnn_zoo.training import setup
-from cnn_zoo.training.mesh import replicated, shard_batch, sharded
+from cnn_zoo.training.mesh import replicate, replicated, shard_batch, sharded
 from cnn_zoo.training.optimizers import create_optimizer
-from cnn_zoo.training.state import TrainState, initial_state
-from cnn_zoo.training.step import make_eval_step, make_gradient, make_update
+from cnn_zoo.training.state import TrainState, initial_state, zero_metrics
+from cnn_zoo.training.step import make_answer, make_eval_step, make_gradient, make_update
 
 
 class Programs:
@@ -25,21 +26,25 @@ class Programs:
   Attributes:
     task: what the labels mean.
     network: the model, taken apart.
+    info: what is known of the dataset before it is open.
     dtype: what it computes in.
     shapes: the state's shapes, dtypes and shardings, for `Checkpoints.restore`.
   """
 
-  def __init__(self, config: ConfigDict, mesh: Mesh):
-    """Builds the model; nothing is compiled yet, and the dataset need not be open."""
+  def __init__(self, config: ConfigDict, mesh: Mesh, *, prepared: bool = True):
+    """Builds the model; nothing is compiled yet, and the dataset need not be open, unless `prepared` not even there."""
     self._config, self._mesh = config, mesh
-    self._num_classes, self._channels = data.dataset_shape(config.data)
+    self.info = data.dataset_info(config.data, prepared=prepared)
+    setup.check_task(config, self.info)
     self.task = get_task(config.task)
-    self.network = setup.build_network(config, self._num_classes, self._channels)
+    self.network = setup.build_network(config, self.info.num_classes, self.info.channels)
     self.dtype = setup.compute_dtype(config)
+    self._zero_sums = self.task.zero_sums(self.info.num_classes)
     everywhere = replicated(mesh)
 
     def fresh(params, batch_stats):
-      return initial_state(params, batch_stats, create_optimizer(config.optimizer, 0.0), ema=config.ema_decay > 0)
+      optimizer = create_optimizer(config.optimizer, 0.0)
+      return initial_state(params, batch_stats, optimizer, config.ema_decay > 0, self._zero_sums)
 
     self._fresh = jax.jit(fresh, out_shardings=everywhere)
     self._gradient = jax.jit(
@@ -48,11 +53,16 @@ class Programs:
       out_shardings=everywhere,
     )
     self._update = jax.jit(make_update(config), out_shardings=everywhere, donate_argnums=0)
+    self._answer = jax.jit(make_answer(self.network, config, self.dtype), out_shardings=everywhere)
     self._eval_step = jax.jit(make_eval_step(self.network, self.task, config, self.dtype), out_shardings=everywhere)
     self.shapes = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
       jax.eval_shape(fresh, self.network.params, self.network.batch_stats),
     )
+
+  def no_metrics(self) -> dict[str, jax.Array]:
+    """What `TrainState.metrics` is after metrics were written."""
+    return replicate(zero_metrics(self._zero_sums), self._mesh)
 
   def initial_state(self) -> TrainState:
     """The state before the first step."""
@@ -62,12 +72,15 @@ class Programs:
     """Traces the step (state, batch, learning rate) -> state now; threads beside the caller compile it."""
     threads = ThreadPoolExecutor(3)
     state = self.shapes
-    sums = {name: state.metrics[name] for name in state.metrics if name not in ("grad_norm", "steps")}
-    rate = jax.ShapeDtypeStruct((), jnp.float32)
-    batch = data.batch_shapes(self._config.data, self._config.batch_size, self._channels)
+    sums, rate = jax.eval_shape(lambda: self._zero_sums), jax.ShapeDtypeStruct((), jnp.float32)
+    batch = data.batch_shapes(self._config.data, self._config.batch_size, self.info)
     update = threads.submit(self._update.lower(state, state.params, state.batch_stats, sums, rate).compile)
     seed = np.uint32(self._config.seed)
-    gradient = threads.submit(self._gradient.lower(state.params, state.batch_stats, seed, state.step, batch).compile)
+    try:
+      gradient = self._gradient.lower(state.params, state.batch_stats, seed, state.step, batch)
+    except InputTooSmallError as error:
+      raise self._too_small(error) from None
+    gradient = threads.submit(gradient.compile)
 
     def compiled():
       compute_gradient, apply_update = gradient.result(), update.result()
@@ -79,6 +92,25 @@ class Programs:
       return train_step
 
     return threads.submit(compiled)
+
+  def _too_small(self, error):
+    """What to say of inputs that a layer finds too small: which layer, which field and its least value."""
+    config, module = self._config, self.network.module(self.network.params, self.network.batch_stats)
+    fields = data.size_fields(self.info.kind)
+    with convolutions.lowering("lax"):
+      limit = least_input(module, data.input_shape(config.data, self.info), fields)
+    if limit is None:
+      return error
+    least = " and ".join(f"config.data.{field} of at least {size}" for field, size in limit.sizes.items())
+    given = ", ".join(f"config.data.{field}={config.data[field]}" for field in limit.sizes)
+    return UserError(
+      f"{given} is too small for config.model.name={config.model.name!r}: nothing would be left for "
+      f"{limit.layer}; valid: {least}"
+    )
+
+  def answers(self, weights: dict, inputs: np.ndarray) -> jax.Array:
+    """What the model answers to inputs [batch, *spatial, channels] as they are stored: logits."""
+    return self._answer(**weights, inputs=inputs)
 
   def evaluate(self, weights: dict, dataset: data.Dataset) -> dict[str, float]:
     """The task's metrics over the test set: every example exactly once, whatever the batch size and the devices.
@@ -100,7 +132,7 @@ class Programs:
     )
     sums = [self._eval_step(**weights, batch=shard_batch(batch, self._mesh)) for batch in batches]
     sums = jax.device_get(sums)
-    return self.task.metrics({name: np.sum([s[name] for s in sums], dtype=np.float64) for name in sums[0]})
+    return self.task.metrics({name: np.sum([s[name] for s in sums], 0, np.float64) for name in sums[0]})
 
 
 def evaluated_weights(state: TrainState, ema: bool = True) -> dict:

@@ -10,9 +10,11 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from cnn_zoo import data
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.layers import configure_batch_norm
 from cnn_zoo.models import create_model
+from cnn_zoo.tasks import TASKS
 from cnn_zoo.training.state import Network
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -53,6 +55,15 @@ def build_network(config: ConfigDict, num_classes: int, channels: int) -> Networ
   )
   configure_batch_norm(model, momentum=config.batch_norm.momentum, group_size=config.batch_norm.group_size)
   return Network(model)
+
+
+def check_task(config: ConfigDict, info: "data.DatasetInfo") -> None:
+  """Raises UserError unless the dataset has what the task needs."""
+  check_name("config.task", config.task, TASKS)
+  if config.task != info.task:
+    raise UserError(
+      f"config.task={config.task!r} does not fit config.data.name={config.data.name!r}; valid: {info.task}"
+    )
 
 
 def count_parameters(network: Network) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -44,15 +45,18 @@ class Network:
     return nnx.merge(self._graph, params, batch_stats, self._rest)
 
 
-METRICS = ("count", "loss", "top1", "top5", "grad_norm", "steps")
+def zero_metrics(zero_sums: dict[str, Any]) -> dict[str, Any]:
+  """Sums of nothing, of the shapes of `zero_sums` (a task's): float32, for counts of many steps outgrow int32."""
+  return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), {**zero_sums, **STEP_SUMS})
 
 
-def zero_metrics() -> dict[str, Any]:
-  """Sums of nothing."""
-  return {name: jnp.zeros((), jnp.float32) for name in METRICS}
+STEP_SUMS = {"grad_norm": np.float32(0), "steps": np.float32(0)}
+"""What is summed over steps besides the task's own sums over examples."""
 
 
-def initial_state(params, batch_stats, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:
+def initial_state(
+  params, batch_stats, optimizer: optax.GradientTransformation, ema: bool, zero_sums: dict[str, Any]
+) -> TrainState:
   """The state before the first step. Call it inside `jit` or `eval_shape`."""
   return TrainState(
     step=jnp.zeros((), jnp.int32),
@@ -60,5 +64,5 @@ def initial_state(params, batch_stats, optimizer: optax.GradientTransformation, 
     batch_stats=batch_stats,
     optimizer=optimizer.init(params),
     ema={"params": params, "batch_stats": batch_stats} if ema else {},
-    metrics=zero_metrics(),
+    metrics=zero_metrics(zero_sums),
   )

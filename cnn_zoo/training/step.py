@@ -13,6 +13,7 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from cnn_zoo.layers import set_noise
+from cnn_zoo.tasks import normalize
 from cnn_zoo.training.optimizers import create_optimizer
 from cnn_zoo.training.state import Network, TrainState
 
@@ -26,7 +27,7 @@ def make_gradient(network: Network, task: ModuleType, config, dtype):
   def loss_and_sums(params, batch_stats, key, batch):
     module = network.module(params, batch_stats)
     set_noise(module, key)
-    outputs = module(task.normalize(batch["image"], config.data.mean, config.data.std, dtype))
+    outputs = module(normalize(batch["input"], config.data.mean, config.data.std, dtype))
     losses = task.losses(outputs, batch, config.label_smoothing)
     sums = task.sums(outputs, batch, losses)
     # Training batches are full. Dividing by sums["count"] would take an all-reduce before the backward pass.
@@ -93,13 +94,23 @@ def _average(ema, new, decay, step):
   return jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, ema, new)
 
 
-def make_eval_step(network: Network, task: ModuleType, config, dtype):
-  """The function (params, batch_stats, batch) -> sums over the examples of the batch that are not padding."""
+def make_answer(network: Network, config, dtype):
+  """The function (params, batch_stats, inputs) -> logits, in evaluation mode, of inputs as a batch has them."""
 
-  def eval_step(params, batch_stats, batch):
+  def answer(params, batch_stats, inputs):
     module = network.module(params, batch_stats)
     module.eval()
-    logits = module(task.normalize(batch["image"], config.data.mean, config.data.std, dtype))
-    return task.sums(logits, batch, task.losses(logits, batch))
+    return module(normalize(inputs, config.data.mean, config.data.std, dtype))
+
+  return answer
+
+
+def make_eval_step(network: Network, task: ModuleType, config, dtype):
+  """The function (params, batch_stats, batch) -> sums over the examples of the batch that are not padding."""
+  answer = make_answer(network, config, dtype)
+
+  def eval_step(params, batch_stats, batch):
+    outputs = answer(params, batch_stats, batch["input"])
+    return task.sums(outputs, batch, task.losses(outputs, batch))
 
   return eval_step

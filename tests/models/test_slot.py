@@ -335,7 +335,7 @@ def test_refusals(name, convolution, message):
     "spatially_separable",
     "dilated",
     "transposed:keep=stem+blocks.1+blocks.2+blocks.3+blocks.5",
-    "inverted_bottleneck:expansion=2,normalization=batch",
+    "inverted_bottleneck:expansion=2,zero_init_residual=False",
   ],
 )
 def test_a_small_network_learns(convolution):

@@ -19,7 +19,7 @@ from cnn_zoo import data, load_torch_state_dict
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained.conventions import IMAGENET, SYMMETRIC, normalization
-from cnn_zoo.tasks import classification
+from cnn_zoo.tasks import normalize
 from cnn_zoo.training.command_line import load_config
 from cnn_zoo.training.evaluation import evaluate
 from cnn_zoo.training.initialization import load_initial_weights
@@ -74,7 +74,8 @@ def trained_for(monkeypatch, num_classes, labels=()):
   ]
   dataset = data.Dataset("tiny", num_classes, 3, (), records, records, len(records), len(records))
   monkeypatch.setattr(data, "open_dataset", lambda settings: dataset)
-  monkeypatch.setattr(data, "dataset_shape", lambda settings: (num_classes, 3))
+  info = data.DatasetInfo(num_classes, 3, "classification", "image", ())
+  monkeypatch.setattr(data, "dataset_info", lambda settings, prepared=True: info)
   return images
 
 
@@ -86,7 +87,7 @@ def test_evaluation_uses_the_weights(imported, state, monkeypatch):
   load_torch_state_dict(model, state)
   model.eval()
   images = trained_for(monkeypatch, 1000)
-  pixels = classification.normalize(jnp.asarray(images), *IMAGENET, jnp.float32)
+  pixels = normalize(jnp.asarray(images), *IMAGENET, jnp.float32)
   logits = nnx.jit(lambda model, x: model(x))(model, pixels)
   trained_for(monkeypatch, 1000, np.argmax(logits, -1).tolist())
 

@@ -75,25 +75,16 @@ def test_metrics_are_means():
   assert classification.best in values
 
 
-def test_normalize():
-  image = jnp.asarray([[0, 51, 255]], jnp.uint8)
-  np.testing.assert_allclose(classification.normalize(image, (0.5,), (0.25,), jnp.float32), [[-2, -1.2, 2]], rtol=1e-6)
-  channels = classification.normalize(image, (0.0, 0.2, 0.5), (1.0, 1.0, 0.5), jnp.float32)
-  np.testing.assert_allclose(channels, [[0, 0, 1]], atol=1e-7)
-  assert classification.normalize(image, (0.5,), (0.25,), jnp.bfloat16).dtype == jnp.bfloat16
+def test_answers_that_are_no_logits_are_refused():
+  labels = batch([0, 1])
+  with pytest.raises(UserError, match=r"answers with \(4, 4, 3\) numbers an example, which config.task='classificat"):
+    classification.losses(jnp.zeros((2, 4, 4, 3)), labels)
 
 
-@pytest.mark.parametrize(
-  ("mean", "std", "says"),
-  [
-    ((0.5, 0.5), (0.25,), r"config.data.mean=\(0.5, 0.5\) must be one number, or one for each of 3 channels"),
-    ((0.5,), (0.2, 0.2, 0.0), r"config.data.std=\(0.2, 0.2, 0.0\) must be one number above 0, or one for each of 3"),
-    ((0.5,), (), r"config.data.std=\(\) must be"),
-  ],
-)
-def test_normalize_refuses(mean, std, says):
-  with pytest.raises(UserError, match=says):
-    classification.normalize(jnp.zeros((1, 3), jnp.uint8), mean, std, jnp.float32)
+def test_zero_sums_are_those_of_nothing():
+  logits, labels = jnp.zeros((2, 7)), batch([0, 1], [False, False])
+  sums = classification.sums(logits, labels, classification.losses(logits, labels))
+  assert jax.tree.map(float, sums) == jax.tree.map(float, classification.zero_sums(7))
 
 
 def test_gradient_is_probabilities_minus_target():
