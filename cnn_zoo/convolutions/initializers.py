@@ -4,11 +4,14 @@ JAX's own initialisers compile one kernel for every distinct shape: 13 to 18 s f
 seeded from the layer's key, takes about one.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from cnn_zoo.errors import UserError
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...], float, float], np.ndarray]
 """(generator, shape, fan_in, fan_out) -> values. Fans count the connections of one unit, whatever the groups."""
@@ -102,3 +105,19 @@ def truncated_normal(deviation: float) -> Initializer:
     return x * np.float32(deviation / 0.8796256610342398)  # the standard deviation of a normal cut off at two
 
   return init
+
+
+def bilinear(generator, shape, fan_in, fan_out):
+  """What makes a transposed convolution interpolate each channel by itself (Long et al. 2015, section 3.3).
+
+  Linear along every axis, for kernels twice as long as the strides. The shape is [*kernel_size, in / groups, out].
+
+  Raises:
+    UserError: unless there are as many inputs as outputs, or one a group.
+  """
+  *sizes, inputs, outputs = shape
+  if inputs not in (1, outputs):
+    raise UserError(f"bilinear initial values need as many outputs as inputs, not {inputs} -> {outputs} channels")
+  tents = [1 - np.abs(np.arange(size) - (size - 1) / 2) / ((size + 1) // 2) for size in sizes]
+  channels = np.eye(inputs) if inputs == outputs else np.ones((1, outputs))
+  return np.multiply.outer(functools.reduce(np.multiply.outer, tents), channels).astype(np.float32)

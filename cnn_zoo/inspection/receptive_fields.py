@@ -148,6 +148,8 @@ class Walk:
     name = equation.primitive.name
     if name == "name":
       self._note(equation.params["name"], equation.outvars[0], views[0])
+    if _scopes(equation)[-1:] == ("resize",):
+      return [_resized(equation, views[0])]
     inner = list(jaxprs_in_params(equation.params))
     if name in _CALLS:
       return self.run(inner[0], views, (*scopes, *_scopes(equation)))
@@ -234,6 +236,22 @@ def _moved(view: View | None, move: Callable[[Axis], Axis]) -> View | None:
 def _renumbered(view, places: Mapping[int, int]):
   """The view of a value in which dimension d became places[d], or was reduced if it is not there."""
   return _moved(view, lambda a: a._replace(dim=places[a.dim]) if a.dim in places else a.everywhere())
+
+
+def _resized(equation, view):
+  """The view of what `cnn_zoo.layers.resize` makes of the first operand, whichever way it computes it."""
+  before, after = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
+
+  def move(axis):
+    n, m = before[axis.dim], after[axis.dim]
+    if n == m:
+      return axis
+    place = ((np.arange(m) + 0.5) * n / m - 0.5).clip(0, n - 1)
+    first, _ = axis.at(np.floor(place).astype(int))
+    _, last = axis.at(np.ceil(place).astype(int))
+    return Axis(axis.dim, first, last, axis.jump * Fraction(n, m))
+
+  return _moved(view, move)
 
 
 def _windowed(axis, count, size, stride=1, before=0, dilation=1, base=1):

@@ -9,6 +9,7 @@ from cnn_zoo.layers.normalization import BatchNorm, configure_batch_norm
 from cnn_zoo.layers.pooling import adaptive_average_pool, average_pool, global_average_pool, max_pool
 from cnn_zoo.layers.rematerialization import run_blocks
 from cnn_zoo.layers.squeeze_excitation import SqueezeExcitation
+from cnn_zoo.layers.upsampling import ResizeConvolution, resize
 
 __all__ = [
   "BatchNorm",
@@ -16,6 +17,7 @@ __all__ = [
   "LayerNorm",
   "LayerScale",
   "Linear",
+  "ResizeConvolution",
   "SqueezeExcitation",
   "StochasticDepth",
   "adaptive_average_pool",
@@ -24,6 +26,7 @@ __all__ = [
   "global_average_pool",
   "local_response_normalization",
   "max_pool",
+  "resize",
   "run_blocks",
   "set_noise",
 ]

@@ -166,7 +166,7 @@ def _register(name, size):
       num_classes=num_classes,
       in_channels=in_channels,
       growth_rate=growth_rate,
-      layers=size.layers,
+      layers=SIZES[name].layers,
       rank=rank,
       remat=remat,
       dtype=dtype,

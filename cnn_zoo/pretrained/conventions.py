@@ -4,7 +4,10 @@ Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 """(mean, std) by channel: pixels in [0, 1] become (x - mean) / std."""
 
 IMAGENET: Normalization = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels; most weights
+KINETICS: Normalization = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # of Kinetics-400's; video
 SYMMETRIC: Normalization = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # pixels in [-1, 1]; those below
+
+_KINETICS = ("mc3_18", "r2plus1d_18", "r3d_18")
 
 # torchvision's weights of GoogLeNet came from TensorFlow; its `transform_input` undoes IMAGENET before the network.
 # timm's names stand for several files; these are what its version 1.0 loads by default.
@@ -19,6 +22,8 @@ _OPTIONS = {("timm", f"efficientnet_b{size}"): {"epsilon": 1e-5} for size in (5,
 
 def normalization(model: str, source: str) -> Normalization:
   """What the weights of `model`, one of `cnn_zoo.list_models()`, from "torchvision" or "timm" expect."""
+  if model in _KINETICS:
+    return KINETICS
   return SYMMETRIC if model.startswith(_SYMMETRIC[source]) else IMAGENET
 
 

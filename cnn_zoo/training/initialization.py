@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cnn_zoo import data
 from cnn_zoo.errors import UserError
+from cnn_zoo.pretrained.inflation import inflatable, inflate
 from cnn_zoo.tasks import get_task
 from cnn_zoo.training.checkpoints import Checkpoints, ocp
 from cnn_zoo.training.programs import Programs
@@ -18,6 +18,7 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
   """Puts the weights of the last checkpoint in `config.init` in the place of the drawn ones; returns a line about it.
 
   They are the averaged weights if there are any. A classifier of another number of classes stays as it was drawn.
+  Kernels of the same architecture on images are inflated for one on clips (`cnn_zoo.pretrained.inflation.inflate`).
 
   Raises:
     UserError: if `config.init` holds no checkpoint, or its model has other layers or layers of other sizes.
@@ -32,26 +33,42 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
     raise UserError(f"config.init={config.init!r} holds no checkpoint yet")
   step = checkpoints.steps()[-1]
   own = {"params": programs.shapes.params, "batch_stats": programs.shapes.batch_stats}
-  num_classes, _ = data.dataset_shape(config.data)
-  fresh = _other_classes(own, checkpoints.weight_shapes(step), num_classes, config.init)
-  wanted = jax.tree.map_with_path(lambda path, x: ocp.PLACEHOLDER if _name(path) in fresh else x, own)
-  loaded = checkpoints.restore_weights(step, wanted)
-  checkpoints.close()
   drawn = {"params": programs.network.params, "batch_stats": programs.network.batch_stats}
-  weights = jax.tree.map(lambda x, y: np.asarray(x if y is ocp.PLACEHOLDER else y), drawn, loaded)
+  saved = {_name(path): tuple(x.shape) for path, x in jax.tree.leaves_with_path(checkpoints.weight_shapes(step))}
+  inflated = set(inflatable(programs.network.module(**drawn), saved))
+  num_classes = programs.info.num_classes
+  fresh = _other_classes(own, saved, inflated, num_classes, config.init)
+
+  def wanted(path, x):
+    if _name(path) in fresh:
+      return ocp.PLACEHOLDER
+    return jax.ShapeDtypeStruct(saved[_name(path)], x.dtype, sharding=x.sharding)
+
+  loaded = checkpoints.restore_weights(step, jax.tree.map_with_path(wanted, own))
+  checkpoints.close()
+
+  def started(path, x, y):
+    y = np.asarray(x if y is ocp.PLACEHOLDER else y)
+    return inflate(y, x.shape[:3]) if _name(path) in inflated else y
+
+  weights = jax.tree.map_with_path(started, drawn, loaded)
   programs.network.params, programs.network.batch_stats = weights["params"], weights["batch_stats"]
   says = f"starting from the weights of step {step} in {workdir}"
+  if inflated:
+    says += f", {len(inflated)} kernels of images repeated along time"
   if fresh:
     old = next(iter(fresh.values()))[-1]
     says += f", but for {' and '.join(fresh)}: drawn anew for {num_classes} classes in place of {old}"
   return says + _other_normalization(workdir / "config.json", config)
 
 
-def _other_classes(own, saved, num_classes, init):
-  """{name: saved shape} of the tensors that differ by the number of classes; UserError if others differ."""
+def _other_classes(own, saved, inflated, num_classes, init):
+  """{name: saved shape} of the tensors that differ by the number of classes; UserError if others differ.
+
+  Those that are `inflated` do not count.
+  """
   own = {_name(path): x.shape for path, x in jax.tree.leaves_with_path(own)}
-  saved = {_name(path): tuple(x.shape) for path, x in jax.tree.leaves_with_path(saved)}
-  different = [name for name in {**own, **saved} if own.get(name) != saved.get(name)]
+  different = [name for name in {**own, **saved} if own.get(name) != saved.get(name) and name not in inflated]
   wrong = [name for name in different if not _is_classifier(own.get(name), saved.get(name), num_classes)]
   if wrong:
     first = "; ".join(f"{name}: {saved.get(name, 'none')} -> {own.get(name, 'none')}" for name in wrong[:3])

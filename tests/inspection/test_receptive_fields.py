@@ -1,5 +1,7 @@
 """Receptive fields against what really reaches an output: a NaN in the input makes all that depends on it NaN."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from cnn_zoo import create_convolution, create_model, describe
 from cnn_zoo.convolutions import lowering
 from cnn_zoo.inspection.receptive_fields import Walk, whole_input
 from cnn_zoo.inspection.tracing import trace
-from cnn_zoo.layers import adaptive_average_pool, average_pool, global_average_pool, max_pool, run_blocks
+from cnn_zoo.layers import adaptive_average_pool, average_pool, global_average_pool, max_pool, resize, run_blocks
 from cnn_zoo.models import abstract_model, convnext, densenet, googlenet, resnet, resnetv2, xception
 from cnn_zoo.models.efficientnet import MBConv
 
@@ -160,6 +162,23 @@ def test_a_gate_of_several_statistics():
 
   _, view = trace(Chain(conv(), scale, conv()), (48, CHANNELS))
   assert view.gated and view.receptive_field == (5,)
+
+
+@pytest.mark.parametrize(("before", "after"), [(9, 18), (7, 21), (8, 12), (12, 8)])
+def test_interpolation(before, after):
+  def enlarge(x):
+    return resize(x, after)
+
+  _, alone = trace(Chain(enlarge), (before, CHANNELS))
+  _, behind = trace(Chain(conv(), enlarge, conv()), (before, CHANNELS))
+  for chain, view in (((enlarge,), alone), ((conv(), enlarge, conv()), behind)):
+    x = jnp.zeros((1, before, CHANNELS))
+    seen = np.abs(jax.jacobian(lambda x, c=chain: functools.reduce(lambda y, f: f(y), c, x)[0, :, 0])(x))
+    seen = seen[:, 0].sum(-1) > 0  # [after, before]
+    first, last = seen.argmax(1), before - 1 - seen[:, ::-1].argmax(1)
+    axis = view.axes[0]
+    assert (axis.first <= first).all() and (axis.last >= last).all()
+    assert axis.width <= (last - first).max() + 2
 
 
 def conv_of(features):

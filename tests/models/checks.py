@@ -53,9 +53,15 @@ def trained(model, x):
 def check_training(name, x, **options):
   """Every parameter of model `name` gets a finite gradient that is not zero, the same with `remat` as without."""
   options = {"num_classes": 5, "in_channels": x.shape[-1]} | options
-  results = [trained(create_model(name, rngs=nnx.Rngs(0), remat=remat, **options), x) for remat in (False, True)]
+  models = [create_model(name, rngs=nnx.Rngs(0), remat=remat, **options) for remat in (False, True)]
+  return check_gradients(models, x, (x.shape[0], 5))
+
+
+def check_gradients(models, x, shape):
+  """As `check_training`, of one model without and one with `remat`, whose logits have that shape."""
+  results = [trained(model, x) for model in models]
   logits, gradient, statistics = results[0]
-  assert logits.shape == (x.shape[0], 5) and logits.dtype == jnp.float32
+  assert logits.shape == shape and logits.dtype == jnp.float32
   for path, g in jax.tree_util.tree_leaves_with_path(gradient):
     assert np.isfinite(g).all() and np.abs(g).max() > 0, jax.tree_util.keystr(path)
   largest = max(float(np.abs(g).max()) for g in jax.tree.leaves(gradient))

@@ -10,7 +10,7 @@ from flax import nnx
 from traced import multiply_adds
 
 from cnn_zoo import convolutions, describe
-from cnn_zoo.models import abstract_model
+from cnn_zoo.models import abstract_model, published_setting
 
 with open(pathlib.Path(__file__).with_name("published.csv")) as file:
   PUBLISHED = list(csv.DictReader(file))
@@ -27,7 +27,8 @@ OURS = {
 def test_parameters_and_multiply_adds(row):
   channels, *sizes = map(int, row["input (CxHxW)"].split("x"))
   name, options = OURS.get(row["model"], (row["model"], {}))
-  table = describe(abstract_model(name, **options), (*sizes, channels))
+  model = abstract_model(name, num_classes=published_setting(name).num_classes, **options)
+  table = describe(model, (*sizes, channels))
   assert table.parameters == int(row["parameters"])
   assert table.multiply_adds == pytest.approx(int(row["multiply_adds"]), rel=1e-3)
 

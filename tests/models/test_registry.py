@@ -86,4 +86,5 @@ def test_what_it_was_published_for_runs(name):
   x = jax.ShapeDtypeStruct((2, *setting.input_shape), jnp.float32)
   with lowering("lax"):
     logits = jax.eval_shape(lambda state, x: nnx.merge(graph, state)(x), state, x)
-  assert logits.shape == (2, setting.num_classes) and logits.dtype == jnp.float32
+  pixels = setting.input_shape[:-1] if name.startswith(("unet", "fcn", "deeplab")) else ()
+  assert logits.shape == (2, *pixels, setting.num_classes) and logits.dtype == jnp.float32

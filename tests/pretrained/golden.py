@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 
 from cnn_zoo.layers import Dropout, StochasticDepth
-from cnn_zoo.models import abstract_model
+from cnn_zoo.models import abstract_model, published_setting
 from cnn_zoo.pretrained import conventions
 from cnn_zoo.pretrained.loading import load_torch_state_dict
 
@@ -78,7 +78,7 @@ class _Lazy:
 
 
 def golden_logits(name, alter=None, **options):
-  """Our float32 logits of golden model `name`: [N, first 16 classes], as NumPy.
+  """Our float32 logits of golden model `name`: [N, first 16], classes first, then places in an image, as NumPy.
 
   Args:
     name: a model of `references()`.
@@ -88,7 +88,8 @@ def golden_logits(name, alter=None, **options):
   reference = golden(name)
   ours = name.rpartition("/")[2]
   ours = OURS.get(ours, ours)
-  model = abstract_model(ours, **conventions.options(ours, reference["source"]) | options)
+  options = conventions.options(ours, reference["source"]) | options
+  model = abstract_model(ours, num_classes=published_setting(ours).num_classes, **options)
   state = {key: _Lazy(key, shape) for key, shape in reference["state_dict"].items()}
   load_torch_state_dict(model, state, source=reference["source"])
   model.eval()
@@ -99,7 +100,8 @@ def golden_logits(name, alter=None, **options):
     alter(model)
   x = jnp.asarray(np.moveaxis(image(reference["input"]), 1, -1), jnp.float32)
   with _compiled_by_parts(model):
-    return np.asarray(model(x))[:, :16]
+    logits = np.asarray(model(x))
+  return np.moveaxis(logits, -1, 1).reshape(len(logits), -1)[:, :16]
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from flax import nnx
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import create_model
+from cnn_zoo.pretrained.inflation import inflate_weights
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.loop import train
@@ -84,6 +85,46 @@ def test_another_number_of_classes(tmp_path):
   params = programs.network.params
   assert equal(params["output"], drawn["output"])
   assert all(equal(params[layer], saved.params[layer]) for layer in params if layer != "output")
+
+
+def test_kernels_of_images_are_inflated_for_clips(tmp_path):
+  """And a classifier of other classes is drawn anew."""
+  options = {"width": 0.25, "depth": 0.3, "in_channels": 1}
+  model = create_model("efficientnet_b0", num_classes=7, **options, rngs=nnx.Rngs(5))
+  model.stem_norm.mean.set_value(model.stem_norm.mean[...] + 3)
+  save(tmp_path, model)
+  deep = create_model("efficientnet_b0", num_classes=7, rank=3, **options, rngs=nnx.Rngs(6))
+  inflate_weights(model, deep)
+  expected = Network(deep)
+  fields = {"model.width": 0.25, "model.depth": 0.3, "model.rank": 3}
+  config = runner.load("efficientnet_b0", init=str(tmp_path), **fields)
+  programs = Programs(config, create_mesh())
+  drawn = programs.network.params["classifier"]
+  says = load_initial_weights(programs, config)
+  kernels = sum(x.ndim == 5 for x in jax.tree.leaves(expected.params))
+  assert says == (
+    f"starting from the weights of step 0 in {tmp_path}, {kernels} kernels of images repeated along time, but for "
+    "classifier.bias and classifier.kernel: drawn anew for 10 classes in place of 7"
+  )
+  state = programs.initial_state()
+  assert equal(state.batch_stats, expected.batch_stats)
+  assert equal(state.params, {**expected.params, "classifier": drawn})
+
+
+@pytest.mark.parametrize(
+  ("ranks", "says"),
+  [
+    ((3, 2), r"does not fit this model \(c1.kernel: \(5, 5, 5, 1, 6\) -> \(5, 5, 1, 6\); .*\)"),  # clips to images
+    ((1, 2), r"does not fit this model \(c1.kernel: \(5, 1, 6\) -> \(5, 5, 1, 6\); .*\)"),
+    ((1, 3), r"does not fit this model \(c1.kernel: \(5, 1, 6\) -> \(5, 5, 5, 1, 6\); .*\)"),
+  ],
+)
+def test_other_ranks_are_refused(ranks, says, tmp_path):
+  save(tmp_path, create_model("lenet5", num_classes=10, in_channels=1, rank=ranks[0], rngs=nnx.Rngs(5)))
+  config = runner.load("lenet5", init=str(tmp_path), **{"model.rank": ranks[1]})
+  with pytest.raises(UserError, match=says) as error:
+    load_initial_weights(Programs(config, create_mesh()), config)
+  assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

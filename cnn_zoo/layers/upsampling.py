@@ -1,0 +1,123 @@
+"""Enlarging maps: by interpolation, alone or before a convolution; and sizes that halve without a remainder."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from cnn_zoo.convolutions import Convolution
+from cnn_zoo.convolutions.arithmetic import per_axis
+from cnn_zoo.convolutions.initializers import Initializer, he_normal_fan_out
+from cnn_zoo.convolutions.windows import once, pad
+from cnn_zoo.errors import check_name
+
+UPSAMPLING = ("transposed", "resize")
+"""How a network may enlarge its maps: by transposed convolutions, or by `resize`."""
+
+INTERPOLATIONS = ("bilinear", "nearest")
+_MOST_TERMS = 64  # more terms an element are summed by a matrix product
+
+
+@jax.named_scope("resize")
+def resize(x: jax.Array, sizes: int | Sequence[int], method: str = "bilinear") -> jax.Array:
+  """x interpolated at other `sizes`: [batch, *spatial, channels] -> [batch, *sizes, channels].
+
+  Pixels are areas with values in their centres: along an axis of n, element i of m lies at (i + 1/2) n / m - 1/2, and
+  beyond the outermost centres their values go on (PyTorch's `interpolate` with align_corners=False). Nothing is
+  averaged where the map gets smaller.
+
+  Args:
+    sizes: one a spatial axis, or one for all.
+    method: "bilinear", linear along every axis, or "nearest".
+
+  Raises:
+    UserError: for sizes that do not fit the rank or are below 1, and for a method that does not exist.
+  """
+  check_name("method", method, INTERPOLATIONS)
+  for axis, size in enumerate(per_axis("sizes", sizes, x.ndim - 2), start=1):
+    if x.shape[axis] != size:
+      x = once(_interpolated(x, axis, x.shape[axis], size, method))
+  return x
+
+
+# The gradient is a sum of the same kind; that of the sum as it is written would add element by element.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))  # traced once for all maps of a shape
+def _interpolated(x, axis, before, after, method):
+  return _weighted(x, axis, _weights(before, after, method))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _gradient(axis, before, after, method, _, g):
+  return (_weighted(g, axis, _weights(before, after, method).T),)
+
+
+_interpolated.defvjp(lambda x, *geometry: (_interpolated(x, *geometry), None), _gradient)
+
+
+def _weights(before, after, method):
+  """[after, before]: how much each element of an axis contributes to each of the interpolated ones."""
+  at = np.clip((np.arange(after) + 0.5) * before / after - 0.5, 0, before - 1)
+  if method == "nearest":
+    at = np.floor(at + 0.5)
+  return np.maximum(1 - np.abs(at[:, None] - np.arange(before)), 0)
+
+
+def _weighted(x, axis, weights):
+  """The product of `weights` [after, before] with every line of x along `axis`."""
+  terms = np.count_nonzero(weights, 1).max()
+  if jax.default_backend() != "cpu" or terms > _MOST_TERMS:
+    weights = jnp.asarray(weights, x.dtype)
+    return jnp.moveaxis(jnp.tensordot(weights, x, (1, axis), precision=lax.Precision.HIGHEST), 0, axis)
+  # Nearly all weights are zero. A CPU is several times faster at copying the few elements that count.
+  first = np.minimum((weights != 0).argmax(1), weights.shape[1] - terms)
+  column = (-1, *[1] * (x.ndim - axis - 1))
+  total = 0
+  for index in first + np.arange(terms)[:, None]:
+    weight = np.take_along_axis(weights, index[:, None], 1).reshape(column)
+    total += jnp.take(x, index, axis, mode="clip") * weight.astype(x.dtype)
+  return total
+
+
+class ResizeConvolution(nnx.Module):
+  """`resize`, bilinear, and a convolution: what a transposed convolution does, without its checkerboards.
+
+  A transposed convolution gives neighbours different numbers of taps, or different taps, and its output shows that
+  pattern until the weights have learned to hide it; here all elements are computed alike (Odena et al. 2016,
+  Deconvolution and Checkerboard Artifacts).
+
+  Args:
+    kernel_size: of the convolution, which keeps the sizes.
+    factor: how many times larger the map becomes along each axis.
+  """
+
+  def __init__(
+    self,
+    in_features: int,
+    out_features: int,
+    kernel_size: Sequence[int],
+    *,
+    factor: int = 2,
+    kernel_init: Initializer = he_normal_fan_out,
+    rngs: nnx.Rngs,
+  ):
+    self.factor = factor
+    self.conv = Convolution(in_features, out_features, kernel_size, kernel_init=kernel_init, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """x [batch, *spatial, in_features] -> [batch, *factor * spatial, out_features]."""
+    return self.conv(resize(x, [self.factor * size for size in x.shape[1:-1]]))
+
+
+def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
+  """x [batch, *spatial, channels] with zeros at the end of each axis, as few as make its size a multiple."""
+  return pad(x, [(0, -size % multiple) for size in x.shape[1:-1]])
+
+
+def crop(x: jax.Array, sizes: Sequence[int]) -> jax.Array:
+  """The first elements of every spatial axis, `sizes` of them: [batch, *sizes, channels]."""
+  return x[(slice(None), *map(slice, sizes))]
