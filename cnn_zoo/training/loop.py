@@ -152,7 +152,8 @@ def _train(config, workdir, started):
         break
 
   if complete and leader:
-    draw_curves(workdir / "metrics.jsonl", workdir / "curves.png", f"{config.model.name} on {config.data.name}")
+    title = f"{config.model.name} on {config.data.name}"
+    draw_curves(workdir / "metrics.jsonl", workdir / "curves.png", title, task.best, task.best_label)
     log.say(_summary(config, workdir, task, result, best, time.monotonic() - started))
   log.close()
   return result

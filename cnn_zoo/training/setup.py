@@ -102,6 +102,8 @@ def check_settings(config: ConfigDict) -> None:
     "eval.every_epochs": (config.eval.every_epochs, 0, False),
     "eval.batch_size": (config.eval.batch_size, 1, True),
     "data.image_size": (config.data.image_size, 1, True),
+    "data.frames": (config.data.get("frames"), 1, True),  # runs of before there were clips have none
+    "data.samples": (config.data.get("samples"), 1, True),
     "data.workers": (config.data.workers, 0, True),
     "batch_norm.group_size": (config.batch_norm.group_size, 1, True),
     "optimizer.learning_rate": (config.optimizer.learning_rate, 0, True),

@@ -8,7 +8,7 @@ VALUES = {"loss": 1.0, "top1": 0.5}
 
 
 def write(workdir, start, steps, leader=True):
-  log = RunLog(workdir, start, 10, 64, leader)
+  log = RunLog(workdir, start, 10, 64, ("top1", "top-1"), leader)
   for step in steps:
     log.metrics("train", step, step / 3, VALUES)
     log.advance(step)
