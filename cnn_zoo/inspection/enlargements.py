@@ -27,7 +27,7 @@ class _Kept(nnx.Module):
 
 
 def enlarged_maps(scene: np.ndarray, upsampling: str, seed: int = 0) -> np.ndarray:
-  """The last enlarged map of an untrained U-Net for a scene, uint8 [height, width, channels]: [height, width, features]."""
+  """The last enlarged map of an untrained U-Net, [height, width, features], of uint8 [height, width, channels]."""
   options = {"features": FEATURES, "depth": DEPTH, "upsampling": upsampling}
   model = create_model("unet", num_classes=2, in_channels=scene.shape[-1], **options, rngs=nnx.Rngs(seed))
   model.enlargements[-1] = kept = _Kept(model.enlargements[-1])

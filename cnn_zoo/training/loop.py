@@ -207,6 +207,7 @@ def _summary(config, workdir, task, result, best, seconds):
       f"  metrics       {workdir / 'metrics.jsonl'}, TensorBoard files in {workdir / 'tensorboard'}",
       f"  checkpoints   {workdir / 'checkpoints'}",
       f"  next          python eval.py --workdir={workdir}",
+      f"                python scripts/predict.py --workdir={workdir} --test=4",
       "",
     ]
   )
