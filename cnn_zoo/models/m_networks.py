@@ -21,6 +21,7 @@ class Column(NamedTuple):
   residual: bool = False
 
 
+# Parameters as the table counts them: 0.2M, 0.5M, 1.8M, 3.7M and 4M. All but M5's are rounded: it has 558,090.
 TABLE_1 = {
   "m3": Column(256, ((256, 1),)),
   "m5": Column(128, ((128, 1), (256, 1), (512, 1))),

@@ -131,10 +131,9 @@ def test_training(name):
 
 
 def test_training_with_residual_blocks(monkeypatch):
-  """Two blocks in each stage, of which those that begin one have more channels than their inputs."""
-  monkeypatch.setitem(TABLE_1, "m34_res", Column(8, ((8, 2), (16, 2), (24, 2)), residual=True))
-  _, gradient, statistics = check_training("m34_res", images(1201, channels=2))
-  assert len(gradient["stages"]) == 3 and all(len(stage) == 2 for stage in gradient["stages"].values())
+  """A stage of as many channels as its input has, and one of more."""
+  monkeypatch.setitem(TABLE_1, "m34_res", Column(8, ((8, 1), (12, 2)), residual=True))
+  _, _, statistics = check_training("m34_res", images(400, channels=2))
   for path, statistic in jax.tree_util.tree_leaves_with_path(statistics):
     assert (statistic != ("variance" in str(path))).any(), path
 

@@ -63,7 +63,7 @@ MEMBERS = {
   "efficientnet_v2_s": Member(32, 16, MULTIPLIED),
   "convnext_tiny": Member(32, 16, {"channels": (8, 12, 16), "blocks": (1, 2, 1), "layer_scale": 1.0}),
 }
-DENSE_PREDICTION = {"deeplab", "fcn", "unet"}  # no classifiers; their own tests train them at other ranks
+DENSE_PREDICTION = {"deeplab", "fcn", "unet"}  # no classifiers; other ranks are in their own tests
 
 
 def family(name):
