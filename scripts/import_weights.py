@@ -20,6 +20,14 @@ from cnn_zoo.pretrained import conventions
 from cnn_zoo.pretrained.files import read_weights
 from cnn_zoo.training.command_line import load_config, run
 
+# The real dataset that a model is configured for, by the embedded one that it is tried on.
+_REAL = {
+  "digits": "imagenet",
+  "waveforms": "speech_commands",
+  "moving_digits": "ucf101",
+  "digit_scenes": "oxford_iiit_pet",
+}
+
 _MODEL = flags.DEFINE_string("model", None, "Which of our models takes the weights, such as resnet50.")
 _WEIGHTS = flags.DEFINE_string(
   "weights", None, "A file of a state dict: .safetensors, or .pth as torch.save writes it."
@@ -38,11 +46,14 @@ def main() -> None:
   if out.exists() and not (out.is_dir() and not any(out.iterdir())):
     raise UserError(f"out={_OUT.value!r} is there already; valid: a new or an empty folder")
   weights = read_weights(_WEIGHTS.value)
+  from cnn_zoo.data import dataset_info
+  from cnn_zoo.tasks import get_task
   from cnn_zoo.training import setup
   from cnn_zoo.training.checkpoints import Checkpoints
   from cnn_zoo.training.state import Network
 
-  config = load_config(str(_ROOT / "configs" / f"{_MODEL.value}.py") + ":imagenet")
+  path = str(_ROOT / "configs" / f"{_MODEL.value}.py")
+  config = load_config(f"{path}:{_REAL[load_config(path).data.name]}")
   config.data.mean, config.data.std = conventions.normalization(_MODEL.value, _SOURCE.value)
   config.model.update(conventions.options(_MODEL.value, _SOURCE.value))
   published = published_setting(_MODEL.value)
@@ -52,13 +63,17 @@ def main() -> None:
   network = Network(model)
 
   setup.open_workdir(out)
-  checkpoints = Checkpoints(out / "checkpoints", keep=1, metric="top1")
+  checkpoints = Checkpoints(out / "checkpoints", keep=1, metric=get_task(config.task).best)
   details = {"config": config.to_dict(), "weights": pathlib.Path(_WEIGHTS.value).name, "source": _SOURCE.value}
   checkpoints.save(0, {"params": network.params, "batch_stats": network.batch_stats}, details, None)
   checkpoints.close()
   (out / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
   print(f"{_MODEL.value}: {setup.count_parameters(network):,} parameters of {_WEIGHTS.value} are in {out}")
-  print(f"  evaluate    python eval.py --workdir={out}")
+  classes = dataset_info(config.data, prepared=False).num_classes
+  if classes == published.num_classes:
+    print(f"  evaluate    python eval.py --workdir={out}")
+  else:
+    print(f"  (not for evaluation: they know {published.num_classes} classes, {config.data.name} has {classes})")
   fine_tune = f"python train.py --config=configs/{_MODEL.value}.py:DATASET --config.init={out}"
   mean, std = (",".join(map(str, numbers)) for numbers in (config.data.mean, config.data.std))
   print(f"  fine-tune   {fine_tune} '--config.data.mean=({mean})' '--config.data.std=({std})'")

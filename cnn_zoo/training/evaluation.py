@@ -71,8 +71,20 @@ def open_run(
       raise UserError(f"step={step!r} is not there; valid: last, best, {', '.join(map(str, steps))}")
     programs = Programs(config, create_mesh(), prepared=prepared)
     shapes = {"params": programs.shapes.params, "batch_stats": programs.shapes.batch_stats}
+    _check_shapes(shapes, checkpoints.weight_shapes(chosen), config, workdir)
     kind = "ema" if weights == "ema" and checkpoints.has_averages(chosen) else "raw"
     return SavedRun(config, programs, checkpoints.restore_weights(chosen, shapes, kind == "ema"), chosen, kind)
+
+
+def _check_shapes(own, saved, config, workdir):
+  """Raises UserError if the weights are not of the model; imported ones may know other classes than the dataset has."""
+  own, saved = ([tuple(x.shape) for x in jax.tree.leaves(tree)] for tree in (own, saved))
+  if own != saved:
+    wrong = next((f"{b} -> {a}" for a, b in zip(own, saved, strict=False) if a != b), "other layers")
+    raise UserError(
+      f"workdir={str(workdir)!r} holds weights that do not fit config.data.name={config.data.name!r} ({wrong}); valid: "
+      f"a dataset of as many classes, or training with --config.init={workdir}"
+    )
 
 
 def evaluate(config: ConfigDict | None, workdir: Path, step: str = "last", weights: str = "ema") -> dict:

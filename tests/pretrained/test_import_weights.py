@@ -18,10 +18,10 @@ from ml_collections import ConfigDict
 from cnn_zoo import data, load_torch_state_dict
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
-from cnn_zoo.pretrained.conventions import IMAGENET, SYMMETRIC, normalization
+from cnn_zoo.pretrained.conventions import IMAGENET, KINETICS, SYMMETRIC, normalization
 from cnn_zoo.tasks import normalize
 from cnn_zoo.training.command_line import load_config
-from cnn_zoo.training.evaluation import evaluate
+from cnn_zoo.training.evaluation import evaluate, open_run
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.mesh import create_mesh
@@ -127,7 +127,23 @@ def test_training_in_the_folder_of_imported_weights_is_refused(imported):
     train(config, imported)
 
 
+def test_video_weights_are_to_start_from(tmp_path):
+  """Those of Kinetics know 400 classes, the dataset of clips has 101."""
+  shapes = golden.golden("mc3_18")["state_dict"]
+  write_safetensors(tmp_path / "weights.safetensors", {name: np.zeros(s, np.float32) for name, s in shapes.items()})
+  done = run(model="mc3_18", weights=tmp_path / "weights.safetensors", source="torchvision", out=tmp_path / "out")
+  assert done.returncode == 0, done.stderr
+  assert "they know 400 classes, ucf101 has 101" in done.stdout and "--config=configs/mc3_18.py:DATASET" in done.stdout
+  config = json.loads((tmp_path / "out" / "config.json").read_text())
+  assert (config["task"], config["data"]["name"], config["data"]["frames"]) == ("classification", "ucf101", 16)
+  with pytest.raises(
+    UserError, match=r"do not fit config.data.name='ucf101' \(\(400,\) -> \(101,\)\); valid: a"
+  ):
+    open_run(None, tmp_path / "out", prepared=False)
+
+
 def test_normalization():
+  assert normalization("r3d_18", "torchvision") == KINETICS
   assert normalization("resnet50", "timm") == normalization("vgg16", "torchvision") == IMAGENET
   assert normalization("googlenet", "torchvision") == normalization("resnetv2_50", "timm") == SYMMETRIC
   assert normalization("efficientnet_v2_s", "torchvision") == IMAGENET
