@@ -7,16 +7,15 @@ def get_config(dataset="digit_scenes"):
   """On the embedded scenes: minutes, a quarter as wide and three levels deep. On oxford_iiit_pet: the whole network."""
   config = base.get_config("unet", dataset)
   config.optimizer.clip_norm = 1.0
-  config.optimizer.weight_decay = 0.05
+  config.optimizer.weight_decay = 0.01
   config.schedule.warmup_epochs = 1.0
   if config.data.name != "oxford_iiit_pet":
     config.model.features = 16
     config.model.depth = 3
     config.epochs = 16.0
-    config.batch_size = 32
+    config.batch_size = 16
     config.optimizer.learning_rate = 3e-3
     config.eval.batch_size = 100
-    config.eval.every_epochs = 2.0
     return config
 
   config.epochs = 60.0
