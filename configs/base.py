@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from cnn_zoo.data.datasets import DATASETS, TASKS
 from cnn_zoo.errors import check_name
 from cnn_zoo.models import model_options
 
@@ -24,19 +25,19 @@ PIPELINES = {
   "oxford_iiit_pet": {"image_size": 224, "crop": "random", "min_area": 0.25, "flip": True},
 }
 
-# Datasets of other inputs than images: how many spatial axes a model has for them, if it can be built with several.
-RANKS = {"waveforms": 1, "speech_commands": 1, "moving_digits": 3, "ucf101": 3}
-SEGMENTATION = ("digit_scenes", "oxford_iiit_pet")
+# How many spatial axes a model has for each kind of dataset, if it can be built with several; otherwise its own.
+RANKS = {"waveform": 1, "clip": 3}
 
 
 def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   """The defaults for one model on one dataset."""
   check_name("dataset", dataset, PIPELINES)
+  kind = DATASETS[dataset][3]
   config = ConfigDict()
 
   config.seed = 0  # of initial weights, order of the data, augmentation and training noise
   config.init = placeholder(str)  # folder of a run, or of scripts/import_weights.py, whose weights this one starts from
-  config.task = "segmentation" if dataset in SEGMENTATION else "classification"  # the labels, the loss, the metrics
+  config.task = TASKS[kind]  # what the labels mean, which decides on loss and metrics
   config.dtype = "auto"  # what the model computes in: float32, bfloat16, or auto (bfloat16 on GPU and TPU)
   config.convolution_lowering = "auto"  # auto (the measured best for the backend) or lax (XLA's own everywhere)
   config.compilation_cache = "~/.cache/cnn_zoo"  # where compiled programs are kept between runs; "" for nowhere
@@ -46,8 +47,8 @@ def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   config.model.convolution = "standard"  # what replaces its k x k convolutions: NAME or NAME:option=value,keep=LAYER
   for option, value in model_options(model).items():
     config.model[option] = placeholder(type(value))
-  if "rank" in config.model and dataset in RANKS:
-    config.model.rank = RANKS[dataset]
+  if "rank" in config.model and kind in RANKS:
+    config.model.rank = RANKS[kind]
 
   config.data = ConfigDict()
   config.data.name = dataset

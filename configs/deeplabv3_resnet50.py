@@ -9,6 +9,7 @@ def get_config(dataset="digit_scenes", model="deeplabv3_resnet50"):
   Start it from published weights: --config.init=DIR of scripts/import_weights.py.
   """
   config = base.get_config(model, dataset)
+  config.model.aux_head = True  # as torchvision's weights have one
   config.eval.batch_size = 32
   if config.data.name != "oxford_iiit_pet":
     config.epochs = 4.0
@@ -19,7 +20,6 @@ def get_config(dataset="digit_scenes", model="deeplabv3_resnet50"):
     config.schedule.warmup_epochs = 0.5
     return config
 
-  config.model.aux_head = True
   config.epochs = 60.0
   config.batch_size = 16
   config.optimizer.name = "sgd"

@@ -1,6 +1,9 @@
-"""Draws pictures: `python scripts/visualize.py convolutions [--out=docs/convolutions]`.
+"""Draws pictures: `python scripts/visualize.py COMMAND`.
 
-`convolutions` draws what docs/convolutions.md shows, a PNG for each convolution variant, and prints its table of costs.
+`convolutions [--out=DIR]` draws what docs/convolutions.md shows, a PNG for each convolution variant, and prints its
+table of costs. `runs --workdir=DIR --workdir=DIR --out=PNG` draws the training losses and the test metrics of several
+runs beside each other. `upsampling --out=PNG` draws what an untrained U-Net's transposed convolutions do to an embedded
+scene, beside resizing.
 """
 
 import pathlib
@@ -8,21 +11,47 @@ import sys
 
 from absl import flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the repository, which need not be installed
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(_ROOT))  # the repository, which need not be installed
 
+from cnn_zoo.errors import UserError
 from cnn_zoo.inspection.comparison import compare, to_markdown
+from cnn_zoo.inspection.curves import compare_curves
 from cnn_zoo.inspection.diagrams import draw_convolutions
-from cnn_zoo.training.command_line import run
+from cnn_zoo.training.command_line import load_config, run
 
-_OUT = flags.DEFINE_string("out", "docs/convolutions", "The folder to draw into.")
+_OUT = flags.DEFINE_string("out", None, "convolutions: the folder to draw into (docs/convolutions); others: the PNG.")
+_WORKDIR = flags.DEFINE_multi_string("workdir", [], "runs: the folder of a run; give two or more.")
 
 
 def convolutions() -> None:
   """Draws every picture and tells of each."""
-  for path in draw_convolutions(pathlib.Path(_OUT.value)):
+  if _WORKDIR.value:
+    raise UserError("--workdir belongs to the command 'runs'")
+  for path in draw_convolutions(pathlib.Path(_OUT.value or "docs/convolutions")):
     print(path, flush=True)
   print("\n" + to_markdown(compare()), end="")
 
 
+def runs() -> None:
+  """Draws runs beside each other."""
+  if not _OUT.value:
+    raise UserError("--out is missing; valid: --out=FILE.png")
+  compare_curves([pathlib.Path(workdir) for workdir in _WORKDIR.value], pathlib.Path(_OUT.value))
+  print(_OUT.value)
+
+
+def upsampling() -> None:
+  """Draws enlarged maps of untrained networks."""
+  from cnn_zoo import data
+  from cnn_zoo.inspection.enlargements import draw_enlargements
+
+  out = pathlib.Path(_OUT.value or "upsampling.png")
+  settings = load_config(str(_ROOT / "configs" / "unet.py")).data
+  batch = next(iter(data.test_batches(data.open_dataset(settings), settings, batch_size=2)))
+  draw_enlargements(batch["input"][1], out)
+  print(out)
+
+
 if __name__ == "__main__":
-  run({"convolutions": convolutions})
+  run({"convolutions": convolutions, "runs": runs, "upsampling": upsampling})

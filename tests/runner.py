@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,12 @@ def start(arguments, **environment):
   """Starts `python ARGUMENTS` in the repository."""
   pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
   return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env={**os.environ, **environment}, **pipes)
+
+
+def free_port():
+  with socket.socket() as s:
+    s.bind(("127.0.0.1", 0))
+    return s.getsockname()[1]
 
 
 def finish(process, code=0):

@@ -6,12 +6,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cnn_zoo.data.digits import split_digits
+from cnn_zoo.data.scenes import IGNORE
 from cnn_zoo.data.synthesis import choice, draw_digit, encode_png, make_rng, noise, to_uint8, uniform
 
 CLASSES = ("background", *(str(digit) for digit in range(10)))
 SCENES = {"train": 1500, "test": 300}
 SIDE = 64
-IGNORE = 255
 
 MAX_DIGITS = 4
 SIZE = (18.0, 30.0)  # of a digit, in pixels

@@ -46,7 +46,9 @@ def _stand_ins() -> Iterator[None]:
   modules = {"pydub": _pydub()} if _is_missing("pydub") else {}
   # TFDS shuffles large datasets through 1,000 open files, and raises the limit only on the errors of TensorFlow.
   soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-  resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+  enough = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)
+  if soft != resource.RLIM_INFINITY and soft < enough:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
   for proxy, module in proxies:
     vars(proxy)["_module"] = module
   sys.modules.update(modules)

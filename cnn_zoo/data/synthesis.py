@@ -1,7 +1,8 @@
 """What the synthesised datasets are made of: random numbers, noise, digits at any place and size, PNG bytes.
 
-Every dataset is the same to the byte wherever it is made. So random numbers come from `Generator.random` alone: the
-bits of PCG64, which NumPy promises to keep, while its other distributions may change.
+Every dataset is to be the same wherever it is made, but for the last bit of a function on another processor. So random
+numbers come from `Generator.random` alone: the bits of PCG64, which NumPy promises to keep, while its other
+distributions may change.
 """
 
 import cv2

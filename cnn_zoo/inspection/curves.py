@@ -1,8 +1,15 @@
-"""The learning curves of a run as a picture."""
+"""The learning curves of a run, or of several beside each other, as a picture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from cnn_zoo.errors import UserError
 from cnn_zoo.training.logging import read_metrics
+
+_METRICS = {"top1": "top-1 accuracy", "mean_iou": "mean IoU"}  # what runs are compared by, besides the loss
+_SMOOTHING = 5  # logged training losses of which the mean is drawn
 
 
 def draw_curves(metrics: Path, picture: Path, title: str, metric: str = "top1", label: str = "top-1") -> None:
@@ -50,3 +57,61 @@ def draw_curves(metrics: Path, picture: Path, title: str, metric: str = "top1", 
   figure.suptitle(title)
   figure.savefig(picture, dpi=130)
   plt.close(figure)
+
+
+def compare_curves(workdirs: Sequence[Path], picture: Path) -> None:
+  """Draws the training losses and the test metrics of several runs over their epochs into a PNG.
+
+  The loss is on a logarithmic scale, a running mean in front of the logged values; the metric is top-1 accuracy or mean
+  IoU, whichever the runs have.
+
+  Args:
+    workdirs: the folders of two runs or more; their names are the legend.
+    picture: the PNG.
+
+  Raises:
+    UserError: for less than two runs, a folder without metrics, runs that have no metric in common, and a picture that
+      is no PNG.
+  """
+  runs = {workdir: read_metrics(workdir / "metrics.jsonl") for workdir in workdirs}
+  if len(runs) < 2:
+    raise UserError(f"workdir={', '.join(map(str, runs)) or 'none'}: give the folders of two different runs or more")
+  for workdir, rows in runs.items():
+    if {"train", "test"} - {row["split"] for row in rows}:
+      raise UserError(f"workdir={str(workdir)!r} holds no metrics of training and testing; valid: the folder of a run")
+  if picture.suffix != ".png":
+    raise UserError(f"out={str(picture)!r} must end with .png")
+  shared = [name for name in _METRICS if all(name in row for rows in runs.values() for row in rows)]
+  if not shared:
+    raise UserError(f"workdir={', '.join(map(str, runs))}: the runs have no metric in common; valid: runs of one task")
+
+  import matplotlib
+
+  matplotlib.use("Agg")
+  import matplotlib.pyplot as plt
+
+  metric = shared[0]
+  figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True)
+  for number, (workdir, rows) in enumerate(runs.items()):
+    train, test = ([row for row in rows if row["split"] == split] for split in ("train", "test"))
+    style = {"color": f"C{number}", "label": workdir.resolve().name}
+    epochs, losses = ([row[field] for row in train] for field in ("epoch", "loss"))
+    left.plot(epochs, losses, color=style["color"], lw=0.8, alpha=0.3)
+    left.plot(epochs, running_mean(losses), lw=1.8, **style)
+    right.plot([row["epoch"] for row in test], [100 * row[metric] for row in test], marker="o", ms=3, **style)
+  title = f"training loss\n(pale: as logged; running mean of {_SMOOTHING} logged values)"
+  left.set(title=title, xlabel="epoch", yscale="log")
+  right.set(title=f"{_METRICS[metric]} on the test set, %", xlabel="epoch")
+  for axis in (left, right):
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+  picture.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(picture, dpi=130)
+  plt.close(figure)
+
+
+def running_mean(values: Sequence[float]) -> list[float]:
+  """The mean of each value and its neighbours, `_SMOOTHING` in all and fewer at both ends."""
+  half = _SMOOTHING // 2
+  return [float(np.mean(values[max(0, i - half) : i + half + 1])) for i in range(len(values))]

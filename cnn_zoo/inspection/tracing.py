@@ -11,7 +11,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from cnn_zoo.convolutions import lowering
-from cnn_zoo.errors import InputTooSmallError
+from cnn_zoo.errors import UserError
 from cnn_zoo.inspection.receptive_fields import View, Walk, whole_input
 from cnn_zoo.layers import adaptive_average_pool, average_pool, global_average_pool, max_pool
 
@@ -71,7 +71,7 @@ def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], Vi
 
 
 def failing_layer(model: nnx.Module, input_shape: Sequence[int]) -> str | None:
-  """What refuses one example of `input_shape` as too small: "layer PATH", or "pooling in" it; None if nothing does.
+  """What refuses one example of `input_shape`: "layer PATH", or "pooling in" it; None if nothing does.
 
   Nothing is computed and the model, which may be abstract, does not change.
   """
@@ -86,9 +86,9 @@ def failing_layer(model: nnx.Module, input_shape: Sequence[int]) -> str | None:
   try:
     with lowering("lax"):
       jax.eval_shape(run, state, jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))
-  except InputTooSmallError as error:
-    where = f"layer {active[-1]}" if active[-1] else "the network itself"
-    return f"pooling in {where}" if error.in_pooling else where
+  except UserError as error:
+    where = f"layer {active[-1]}" if active and active[-1] else "the network itself"
+    return f"pooling in {where}" if getattr(error, "in_pooling", False) else where
   return None
 
 

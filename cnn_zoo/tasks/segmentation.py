@@ -79,7 +79,7 @@ def metrics(totals: dict) -> dict[str, float]:
   """What is reported, from `sums` added up over any number of batches.
 
   `mean_iou` is the mean, over the classes that appear among the labels or the answers, of intersection over union
-  (Everingham et al. 2015, The Pascal Visual Object Classes Challenge: A Retrospective, section 5); `pixel_accuracy` is
+  (the measure of Pascal VOC, Everingham et al. 2015); `pixel_accuracy` is
   the share of labelled pixels that got their class.
   """
   confusion = np.asarray(totals["confusion"], np.float64)

@@ -78,8 +78,11 @@ def _other_classes(own, saved, inflated, num_classes, init):
 
 
 def _is_classifier(own, saved, num_classes):
-  """Whether two shapes differ in their last axis alone, the classes."""
-  return bool(own and saved) and own[:-1] == saved[:-1] and own[-1] == num_classes
+  """Whether two shapes differ by the number of classes alone: in the last axis, or in others as well."""
+  if not own or not saved or len(own) != len(saved) or own[-1] == saved[-1]:
+    return False
+  different = {(new, old) for new, old in zip(own, saved, strict=True) if new != old}
+  return different == {(num_classes, saved[-1])}
 
 
 def _other_normalization(saved, config):

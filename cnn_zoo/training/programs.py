@@ -1,5 +1,6 @@
 """The jitted functions of a run: its first state, a training step and an evaluation."""
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -16,7 +17,7 @@ from cnn_zoo.tasks import get_task
 from cnn_zoo.training import setup
 from cnn_zoo.training.mesh import replicate, replicated, shard_batch, sharded
 from cnn_zoo.training.optimizers import create_optimizer
-from cnn_zoo.training.state import TrainState, initial_state, zero_metrics
+from cnn_zoo.training.state import TrainState, as_floats, initial_state, zero_metrics
 from cnn_zoo.training.step import make_answer, make_eval_step, make_gradient, make_update
 
 
@@ -35,8 +36,8 @@ class Programs:
     """Builds the model; nothing is compiled yet, and the dataset need not be open, unless `prepared` not even there."""
     self._config, self._mesh = config, mesh
     self.info = data.dataset_info(config.data, prepared=prepared)
-    setup.check_task(config, self.info)
     self.task = get_task(config.task)
+    setup.check_task(config, self.info)
     self.network = setup.build_network(config, self.info.num_classes, self.info.channels)
     self.dtype = setup.compute_dtype(config)
     self._zero_sums = self.task.zero_sums(self.info.num_classes)
@@ -72,14 +73,12 @@ class Programs:
     """Traces the step (state, batch, learning rate) -> state now; threads beside the caller compile it."""
     threads = ThreadPoolExecutor(3)
     state = self.shapes
-    sums, rate = jax.eval_shape(lambda: self._zero_sums), jax.ShapeDtypeStruct((), jnp.float32)
+    sums, rate = jax.eval_shape(lambda: as_floats(self._zero_sums)), jax.ShapeDtypeStruct((), jnp.float32)
     batch = data.batch_shapes(self._config.data, self._config.batch_size, self.info)
     update = threads.submit(self._update.lower(state, state.params, state.batch_stats, sums, rate).compile)
     seed = np.uint32(self._config.seed)
-    try:
+    with self._mistakes_explained():
       gradient = self._gradient.lower(state.params, state.batch_stats, seed, state.step, batch)
-    except InputTooSmallError as error:
-      raise self._too_small(error) from None
     gradient = threads.submit(gradient.compile)
 
     def compiled():
@@ -92,6 +91,21 @@ class Programs:
       return train_step
 
     return threads.submit(compiled)
+
+  @contextlib.contextmanager
+  def _mistakes_explained(self):
+    """Within the context, what a layer says of its input is said of the configuration."""
+    try:
+      yield
+    except InputTooSmallError as error:
+      raise self._too_small(error) from None
+    except UserError as error:
+      if str(error).startswith("config."):
+        raise
+      config = self._config
+      raise UserError(
+        f"config.model.name={config.model.name!r} does not fit config.data.name={config.data.name!r}: {error}"
+      ) from None
 
   def _too_small(self, error):
     """What to say of inputs that a layer finds too small: which layer, which field and its least value."""
@@ -110,7 +124,8 @@ class Programs:
 
   def answers(self, weights: dict, inputs: np.ndarray) -> jax.Array:
     """What the model answers to inputs [batch, *spatial, channels] as they are stored: logits."""
-    return self._answer(**weights, inputs=inputs)
+    with self._mistakes_explained():
+      return self._answer(**weights, inputs=inputs)
 
   def evaluate(self, weights: dict, dataset: data.Dataset) -> dict[str, float]:
     """The task's metrics over the test set: every example exactly once, whatever the batch size and the devices.
@@ -130,7 +145,8 @@ class Programs:
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
-    sums = [self._eval_step(**weights, batch=shard_batch(batch, self._mesh)) for batch in batches]
+    with self._mistakes_explained():
+      sums = [self._eval_step(**weights, batch=shard_batch(batch, self._mesh)) for batch in batches]
     sums = jax.device_get(sums)
     return self.task.metrics({name: np.sum([s[name] for s in sums], 0, np.float64) for name in sums[0]})
 

@@ -14,7 +14,6 @@ from cnn_zoo import data
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.layers import configure_batch_norm
 from cnn_zoo.models import create_model
-from cnn_zoo.tasks import TASKS
 from cnn_zoo.training.state import Network
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -30,6 +29,10 @@ FREE_FIELDS = (
   "eval.batch_size",
   "on_nan",
 )
+
+
+# Fields that runs of before there were clips and waveforms lack, with the values that they had all the same.
+_ADDED = {"data.frames": 16, "data.samples": 8000, "data.time_shift": 0.0, "data.gain": 0.0, "data.noise": 0.0}
 
 
 def compute_dtype(config: ConfigDict):
@@ -57,9 +60,8 @@ def build_network(config: ConfigDict, num_classes: int, channels: int) -> Networ
   return Network(model)
 
 
-def check_task(config: ConfigDict, info: "data.DatasetInfo") -> None:
+def check_task(config: ConfigDict, info: data.DatasetInfo) -> None:
   """Raises UserError unless the dataset has what the task needs."""
-  check_name("config.task", config.task, TASKS)
   if config.task != info.task:
     raise UserError(
       f"config.task={config.task!r} does not fit config.data.name={config.data.name!r}; valid: {info.task}"
@@ -102,8 +104,8 @@ def check_settings(config: ConfigDict) -> None:
     "eval.every_epochs": (config.eval.every_epochs, 0, False),
     "eval.batch_size": (config.eval.batch_size, 1, True),
     "data.image_size": (config.data.image_size, 1, True),
-    "data.frames": (config.data.get("frames"), 1, True),  # runs of before there were clips have none
-    "data.samples": (config.data.get("samples"), 1, True),
+    "data.frames": (config.data.frames, 1, True),
+    "data.samples": (config.data.samples, 1, True),
     "data.workers": (config.data.workers, 0, True),
     "batch_norm.group_size": (config.batch_norm.group_size, 1, True),
     "optimizer.learning_rate": (config.optimizer.learning_rate, 0, True),
@@ -134,7 +136,8 @@ def check_same_run(saved: dict, config: ConfigDict, workdir: Path) -> None:
 
 def differences(saved: dict, config: ConfigDict) -> list[str]:
   """Where `config` differs from a saved one so that the run would not be the same: 'field: old -> new'."""
-  old, new = _flat(saved), _flat(json.loads(json.dumps(config.to_dict())))
+  new = _flat(json.loads(json.dumps(config.to_dict())))
+  old = {field: value for field, value in _ADDED.items() if field in new} | _flat(saved)
   fields = sorted(new | old, key=lambda field: not field.startswith("model."))  # another model says the most
   return [
     f"{field}: {old.get(field)!r} -> {new.get(field)!r}"

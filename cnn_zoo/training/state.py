@@ -45,9 +45,14 @@ class Network:
     return nnx.merge(self._graph, params, batch_stats, self._rest)
 
 
+def as_floats(sums: dict[str, Any]) -> dict[str, Any]:
+  """A task's sums as training adds them up over steps: float32, for counts of many steps outgrow int32."""
+  return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sums)
+
+
 def zero_metrics(zero_sums: dict[str, Any]) -> dict[str, Any]:
-  """Sums of nothing, of the shapes of `zero_sums` (a task's): float32, for counts of many steps outgrow int32."""
-  return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), {**zero_sums, **STEP_SUMS})
+  """What a state holds before the first step, of a task's `zero_sums`."""
+  return as_floats({**zero_sums, **STEP_SUMS})
 
 
 STEP_SUMS = {"grad_norm": np.float32(0), "steps": np.float32(0)}

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from cnn_zoo.layers import set_noise
 from cnn_zoo.tasks import normalize
 from cnn_zoo.training.optimizers import create_optimizer
-from cnn_zoo.training.state import Network, TrainState
+from cnn_zoo.training.state import Network, TrainState, as_floats
 
 
 def make_gradient(network: Network, task: ModuleType, config, dtype):
@@ -29,7 +29,7 @@ def make_gradient(network: Network, task: ModuleType, config, dtype):
     set_noise(module, key)
     outputs = module(normalize(batch["input"], config.data.mean, config.data.std, dtype))
     losses = task.losses(outputs, batch, config.label_smoothing)
-    sums = task.sums(outputs, batch, losses)
+    sums = as_floats(task.sums(outputs, batch, losses))
     # Training batches are full. Dividing by sums["count"] would take an all-reduce before the backward pass.
     return losses.mean(), (nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)), sums)
 

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 
 import pytest
 import runner
@@ -58,16 +57,10 @@ def test_efficientnet_on_eight_devices(group_size, tmp_path):
   assert found == ["all-reduce"] if group_size else len(found) > 20
 
 
-def free_port():
-  with socket.socket() as s:
-    s.bind(("127.0.0.1", 0))
-    return s.getsockname()[1]
-
-
 def test_two_processes(tmp_path):
   """They train one run, of which process 0 alone writes metrics, and a single process goes on from their checkpoint."""
   fields = {"steps": 20, "log_every_steps": 1, "checkpoint.every_steps": 7, "eval.every_epochs": 0.5}
-  coordinator = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}", "JAX_NUM_PROCESSES": "2"}
+  coordinator = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{runner.free_port()}", "JAX_NUM_PROCESSES": "2"}
   arguments = runner.arguments("lenet5", tmp_path / "two", fields)
   processes = [runner.start(arguments, JAX_PROCESS_ID=str(i), **coordinator) for i in range(2)]
   try:

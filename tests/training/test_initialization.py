@@ -12,7 +12,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.models import create_model
 from cnn_zoo.pretrained.inflation import inflate_weights
 from cnn_zoo.training.checkpoints import Checkpoints
-from cnn_zoo.training.initialization import load_initial_weights
+from cnn_zoo.training.initialization import _is_classifier, load_initial_weights
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
@@ -141,6 +141,23 @@ def test_another_model(options, says, tmp_path):
   with pytest.raises(UserError, match=says) as error:
     train(config, tmp_path / "run")
   assert "\n" not in str(error.value) and not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+  ("own", "saved", "differs"),
+  [
+    ((8, 11), (8, 21), True),
+    ((11,), (21,), True),
+    ((4, 4, 11, 11), (4, 4, 21, 21), True),  # FCN's enlargement of its scores
+    ((4, 4, 11, 11), (2, 2, 21, 21), False),
+    ((16, 11), (8, 21), False),
+    ((11, 64), (21, 64), False),
+    ((8, 12), (8, 21), False),
+    ((8, 11), None, False),
+  ],
+)
+def test_tensors_of_another_number_of_classes(own, saved, differs):
+  assert _is_classifier(own, saved, 11) == differs
 
 
 def test_no_checkpoint(tmp_path):

@@ -1,6 +1,7 @@
 """Waveforms, clips and scenes in the one training loop, and segmentation's metrics over the whole test set."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from cnn_zoo import data
 from cnn_zoo.errors import UserError
 from cnn_zoo.training.evaluation import open_run
 from cnn_zoo.training.loop import train
+from configs import base
 
 EIGHT = "--xla_force_host_platform_device_count=8"
 SHORT = {"steps": 4, "log_every_steps": 2, "batch_size": 8, "eval.batch_size": 80}
@@ -55,8 +57,8 @@ def test_a_model_of_images_takes_waveforms():
   assert (config.model.rank, config.data.image_size) == (3, 112)
 
 
-def test_mean_iou_of_eight_devices_is_scikit_learns(scenes_run):
-  """300 scenes in batches of 80: the last one is uneven, and padded for eight devices."""
+def test_mean_iou_of_devices_and_processes_is_scikit_learns(scenes_run):
+  """300 scenes in batches of 80: the last one is uneven, on eight devices and in two processes."""
   workdir, last = scenes_run
   run = open_run(None, workdir)
   dataset = data.open_dataset(run.config.data)
@@ -69,11 +71,16 @@ def test_mean_iou_of_eight_devices_is_scikit_learns(scenes_run):
   confusion = confusion_matrix(labels[seen], answers[seen], labels=range(11))
   hits = np.diag(confusion)
   expected = np.mean(hits / (confusion.sum(0) + confusion.sum(1) - hits))
-  out, _ = runner.finish(runner.start(["eval.py", f"--workdir={workdir}"], XLA_FLAGS=EIGHT))
-  result = json.loads(out.splitlines()[-1])
-  assert result["examples"] == 300
-  assert result["mean_iou"] == pytest.approx(expected, abs=1e-6)
-  assert result["pixel_accuracy"] == pytest.approx(hits.sum() / confusion.sum(), abs=1e-6)
+  command = ["eval.py", f"--workdir={workdir}"]
+  devices = runner.start(command, XLA_FLAGS=EIGHT)
+  coordinator = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{runner.free_port()}", "JAX_NUM_PROCESSES": "2"}
+  processes = [runner.start(command, JAX_PROCESS_ID=str(i), **coordinator) for i in range(2)]
+  for out, _ in (runner.finish(devices), runner.finish(processes[0])):
+    result = json.loads(out.splitlines()[-1])
+    assert result["examples"] == 300
+    assert result["mean_iou"] == pytest.approx(expected, abs=1e-6)
+    assert result["pixel_accuracy"] == pytest.approx(hits.sum() / confusion.sum(), abs=1e-6)
+  runner.finish(processes[1])
   assert last["mean_iou"] == pytest.approx(expected, abs=1e-6)
 
 
@@ -87,6 +94,26 @@ def test_a_resumed_run_of_segmentation_writes_the_same_bytes(scenes_run, tmp_pat
   assert (resumed / "metrics.jsonl").read_bytes() == (workdir / "metrics.jsonl").read_bytes()
   config = runner.load("unet", **UNET)
   assert not runner.different_leaves(*(runner.saved_state(folder, config) for folder in (workdir, resumed)))
+
+
+def test_every_dataset_has_settings_and_a_rank():
+  assert list(base.PIPELINES) and set(base.PIPELINES) == set(data.list_datasets())
+  for dataset in base.PIPELINES:
+    config, kind = base.get_config("resnet18", dataset), data.DATASETS[dataset][3]
+    info = data.DatasetInfo(2, 1, config.task, kind, ())
+    assert config.model.rank == {"waveform": 1, "clip": 3}.get(kind)
+    assert len(data.input_shape(config.data, info)) - 1 == (config.model.rank or 2)
+
+
+def test_what_crosses_between_devices(tmp_path):
+  """The gradients and the other sums together, and the whole numbers of the confusion matrix."""
+  fields = {**UNET, "steps": 1, "batch_norm.group_size": 1, "convolution_lowering": "lax", "compilation_cache": ""}
+  dump = f"--xla_dump_to={tmp_path / 'hlo'} --xla_dump_hlo_as_text --xla_dump_hlo_module_re=jit_whole.*"
+  runner.train_process("unet", tmp_path / "run", fields, XLA_FLAGS=f"{EIGHT} {dump}")
+  text = "".join(path.read_text() for path in (tmp_path / "hlo").glob("*after_optimizations.txt"))
+  crossings = re.findall(r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\(", text)
+  assert crossings == ["all-reduce"] * 2
+  assert len(re.findall(r"s32\[11,11\]\S* all-reduce", text)) == 1
 
 
 @pytest.mark.parametrize(
@@ -105,6 +132,8 @@ def test_a_resumed_run_of_segmentation_writes_the_same_bytes(scenes_run, tmp_pat
       {"task": "segmentation", "data.name": "digit_scenes"},
       "valid: a model of dense prediction, such as unet",
     ),
+    ("m5", {"data.name": "digits"}, r"config.model.name='m5' does not fit config.data.name='digits': input \(64, 32,"),
+    ("c3d", {"data.name": "digits"}, "config.model.name='c3d' does not fit config.data.name='digits': input"),
     ("m5", {"data.samples": 0}, "config.data.samples=0 must be at least 1"),
     ("c3d", {"data.frames": 0}, "config.data.frames=0 must be at least 1"),
     ("c3d", {"model.view": "stack", "data.frames": 8}, "has clips of 8 frames, view='stack' was built for frames=16"),

@@ -1,5 +1,6 @@
 """A run that was stopped, in whatever way, ends with the bits of one that was not."""
 
+import json
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import pytest
 import runner
 
 from cnn_zoo.data.batches import _Stream
+from cnn_zoo.training import setup
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
 
@@ -138,3 +140,14 @@ def test_finished(whole_run, tmp_path):
   last = runner.rows(whole_run, "test")[-1]
   assert result["top1"] == last["top1"] and result["loss"] == pytest.approx(last["loss"], rel=1e-6)
   assert (whole_run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_of_before_there_were_clips_and_waveforms_goes_on():
+  """Its configuration lacks their fields, which had no effect on it."""
+  config = runner.load("lenet5")
+  saved = json.loads(json.dumps(config.to_dict()))
+  for field in ("frames", "samples", "time_shift", "gain", "noise"):
+    del saved["data"][field]
+  assert setup.differences(saved, config) == []
+  config.data.noise = 0.5
+  assert setup.differences(saved, config) == ["data.noise: 0.0 -> 0.5"]

@@ -1,0 +1,113 @@
+"""Every configuration describes a model that can be built, and each family's trains on its embedded data."""
+
+import jax
+import numpy as np
+import pytest
+import runner
+from flax import nnx
+
+from cnn_zoo import convolutions, data
+from cnn_zoo.errors import UserError
+from cnn_zoo.inspection.config_trials import Trial, select_configs, to_text, try_config
+from cnn_zoo.models import abstract_model
+from cnn_zoo.training.mesh import create_mesh
+from cnn_zoo.training.programs import Programs
+from cnn_zoo.training.setup import check_settings, check_task
+from cnn_zoo.training.step import make_gradient, make_update
+
+CONFIGS = [path.stem for path in select_configs(runner.ROOT / "configs")]
+QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
+
+# One member of each family, as small as its options allow. FCN, DeepLab and the video ResNets, which are made of the
+# layers of VGG and ResNet, take minutes to compile: scripts/try_configs.py is for them.
+FAMILIES = {
+  "lenet5": {},
+  "alexnet": {"model.hidden_features": 32},
+  "zfnet": {"model.hidden_features": 32},
+  "vgg11_bn": {"model.hidden_features": 32, "model.dropout_rate": 0.0},
+  "googlenet": {},
+  "resnet18": {},
+  "resnetv2_18": {},
+  "densenet121": {"model.growth_rate": 4},
+  "mobilenet_v1": {"model.width": 0.25},
+  "mobilenet_v2": {"model.width": 0.25},
+  "xception": {"model.middle_blocks": 0},
+  "efficientnet_b0": {"model.width": 0.25, "model.depth": 0.1},
+  "efficientnet_v2_s": {"model.width": 0.25, "model.depth": 0.1},
+  "convnext_tiny": {"model.channels": (16, 32, 64, 64), "model.blocks": (1, 1, 1, 1)},
+  "m5": {"data.samples": 2000},
+  "c3d": {"data.image_size": 16, "model.width": 0.0625},
+  "unet": {"model.features": 4, "model.depth": 2, "data.image_size": 32},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config(name):
+  """It loads, its settings mean something, its task fits its data, and its model, of as many axes, can be built."""
+  config = runner.load(name)
+  check_settings(config)
+  info = data.dataset_info(config.data, prepared=False)
+  check_task(config, info)
+  options = config.model.to_dict()
+  assert options["name"] == name and config.data.name in ("digits", "waveforms", "moving_digits", "digit_scenes")
+  model = abstract_model(options.pop("name"), num_classes=info.num_classes, in_channels=info.channels, **options)
+  axes = max(p.ndim for p in jax.tree.leaves(nnx.state(model, nnx.Param))) - 2  # of the kernels; two are channels
+  assert axes == len(data.input_shape(config.data, info)) - 1
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_trains(name):
+  """Six steps on one batch, at the configuration's learning rate: the loss is finite and falls."""
+  config = runner.load(name, batch_size=8, **FAMILIES[name])
+  programs = Programs(config, create_mesh())
+  batches = data.train_batches(data.open_dataset(config.data), config.data, seed=0, batch_size=config.batch_size)
+  batch = next(batches)
+  batches.close()
+  gradient = make_gradient(programs.network, programs.task, config, programs.dtype)
+  gradient, update = (jax.jit(step, compiler_options=QUICK) for step in (gradient, make_update(config)))
+  state, losses = programs.initial_state(), []
+  with convolutions.lowering("lax"):  # compiles faster still
+    for _ in range(6):
+      grads, batch_stats, sums = gradient(state.params, state.batch_stats, np.uint32(0), state.step, batch)
+      state = update(state, grads, batch_stats, sums, config.optimizer.learning_rate)
+      losses.append(float(sums["loss"] / sums["count"]))
+  assert np.isfinite(losses).all()
+  assert losses[-1] < losses[0]
+
+
+def test_trials(tmp_path):
+  """What scripts/try_configs.py makes of a run that ends well, of one that does not, and of losses."""
+  lenet, wrong = runner.ROOT / "configs" / "lenet5.py", runner.ROOT / "configs" / "m5.py"
+  good = try_config(lenet, tmp_path / "good", steps=8, batch=32)
+  assert (good.name, good.parameters, len(good.losses), good.verdict) == ("lenet5", 61_706, 8, "ok")
+  assert good.first == pytest.approx(np.mean(good.losses[:3])) and good.last == pytest.approx(np.mean(good.losses[5:]))
+  (tmp_path / "file").write_text("")
+  bad = try_config(wrong, tmp_path / "file" / "run", steps=6)
+  assert bad.parameters is None and bad.losses == [] and np.isnan(bad.first)
+  assert bad.verdict.startswith("failed: workdir='") and bad.verdict.endswith("give another --workdir")
+  rows = [good, bad, Trial("up", 5, [1.0] * 3 + [2.0] * 3, 1.0, ""), Trial("nan", 5, [1.0] * 5 + [np.nan], 1.0, "")]
+  assert [row.verdict for row in rows[2:]] == ["failed: the loss does not fall", "failed: a loss is not finite"]
+  lines = to_text(rows, as_markdown=True).splitlines()
+  assert lines[0] == "| config | parameters | first loss | last loss | seconds | verdict |"
+  assert lines[3].startswith("| m5 |  |  |  | ") and lines[4] == (
+    "| up | 5 | 1.000 | 2.000 | 1 | failed: the loss does not fall |"
+  )
+  assert to_text(rows).count("\n") == 6
+
+
+@pytest.mark.parametrize(
+  ("call", "says"),
+  [
+    (lambda folder: select_configs(folder, ["lenet6"]), "only='lenet6' is not known; did you mean lenet5"),
+    (lambda folder: try_config(folder / "lenet5.py", folder / "run", steps=5), "steps=5 must be at least 6"),
+    (lambda folder: try_config(folder / "lenet5.py", folder / "run", batch=0), "batch=0 must be at least 1"),
+  ],
+)
+def test_mistakes_of_trials(call, says):
+  with pytest.raises(UserError, match=says):
+    call(runner.ROOT / "configs")
+
+
+def test_select_configs():
+  names = [path.stem for path in select_configs(runner.ROOT / "configs", ["resnet18", "lenet5"])]
+  assert names == ["lenet5", "resnet18"] and len(CONFIGS) > 60 and not {"base", "__init__"} & set(CONFIGS)
