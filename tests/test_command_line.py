@@ -73,7 +73,10 @@ TYPED = {
   "smoothing": ([LENET5, "--config.label_smoothing=1.5"], "config.label_smoothing=1.5 must be"),
   "log": ([LENET5, "--config.log_every_steps=0"], "config.log_every_steps=0 must be at least 1"),
   "weight decay": ([LENET5, "--config.optimizer.weight_decay=-1"], "config.optimizer.weight_decay=-1.0 must not be"),
-  "small image": ([LENET5, "--config.data.image_size=16"], "is too small for kernel_size=(5, 5)"),
+  "small image": (
+    [LENET5, "--config.data.image_size=16"],
+    "left for layer c5; valid: config.data.image_size of at least 32",
+  ),
   "groups": (
     ["--config=configs/efficientnet_b0.py", "--config.model.depth=0.1", "--config.batch_norm.group_size=48"],
     "batch_norm.group_size=48 does not divide the batch of 64",
@@ -176,7 +179,11 @@ def test_processes(tmp_path):
       empty,
       "run: python scripts/prepare_data.py cifar10 --directory=",
     ),
-    ([LENET5, workdir, "--config.data.image_size=16"], {}, "is too small for kernel_size=(5, 5)"),
+    (
+      [LENET5, workdir, "--config.data.image_size=16"],
+      {},
+      "left for layer c5; valid: config.data.image_size of at least 32",
+    ),
   ]
 
   def run(case):
