@@ -17,6 +17,7 @@ from cnn_zoo.training import setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
+from cnn_zoo.training.state import tensor_shapes
 
 
 class SavedRun(NamedTuple):
@@ -78,9 +79,10 @@ def open_run(
 
 def _check_shapes(own, saved, config, workdir):
   """Raises UserError if the weights are not of the model; imported ones may know other classes than the dataset has."""
-  own, saved = ([tuple(x.shape) for x in jax.tree.leaves(tree)] for tree in (own, saved))
-  if own != saved:
-    wrong = next((f"{b} -> {a}" for a, b in zip(own, saved, strict=False) if a != b), "other layers")
+  own, saved = tensor_shapes(own), tensor_shapes(saved)
+  different = [name for name in {**own, **saved} if own.get(name) != saved.get(name)]
+  if different:
+    wrong = f"{different[0]}: {saved.get(different[0], 'none')} -> {own.get(different[0], 'none')}"
     raise UserError(
       f"workdir={str(workdir)!r} holds weights that do not fit config.data.name={config.data.name!r} ({wrong}); valid: "
       f"a dataset of as many classes, or training with --config.init={workdir}"

@@ -12,6 +12,7 @@ from cnn_zoo.pretrained.inflation import inflatable, inflate
 from cnn_zoo.tasks import get_task
 from cnn_zoo.training.checkpoints import Checkpoints, ocp
 from cnn_zoo.training.programs import Programs
+from cnn_zoo.training.state import tensor_name, tensor_shapes
 
 
 def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
@@ -34,22 +35,22 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
   step = checkpoints.steps()[-1]
   own = {"params": programs.shapes.params, "batch_stats": programs.shapes.batch_stats}
   drawn = {"params": programs.network.params, "batch_stats": programs.network.batch_stats}
-  saved = {_name(path): tuple(x.shape) for path, x in jax.tree.leaves_with_path(checkpoints.weight_shapes(step))}
+  saved = tensor_shapes(checkpoints.weight_shapes(step))
   inflated = set(inflatable(programs.network.module(**drawn), saved))
   num_classes = programs.info.num_classes
   fresh = _other_classes(own, saved, inflated, num_classes, config.init)
 
   def wanted(path, x):
-    if _name(path) in fresh:
+    if tensor_name(path) in fresh:
       return ocp.PLACEHOLDER
-    return jax.ShapeDtypeStruct(saved[_name(path)], x.dtype, sharding=x.sharding)
+    return jax.ShapeDtypeStruct(saved[tensor_name(path)], x.dtype, sharding=x.sharding)
 
   loaded = checkpoints.restore_weights(step, jax.tree.map_with_path(wanted, own))
   checkpoints.close()
 
   def started(path, x, y):
     y = np.asarray(x if y is ocp.PLACEHOLDER else y)
-    return inflate(y, x.shape[:3]) if _name(path) in inflated else y
+    return inflate(y, x.shape[:3]) if tensor_name(path) in inflated else y
 
   weights = jax.tree.map_with_path(started, drawn, loaded)
   programs.network.params, programs.network.batch_stats = weights["params"], weights["batch_stats"]
@@ -67,7 +68,7 @@ def _other_classes(own, saved, inflated, num_classes, init):
 
   Those that are `inflated` do not count.
   """
-  own = {_name(path): x.shape for path, x in jax.tree.leaves_with_path(own)}
+  own = tensor_shapes(own)
   different = [name for name in {**own, **saved} if own.get(name) != saved.get(name) and name not in inflated]
   wrong = [name for name in different if not _is_classifier(own.get(name), saved.get(name), num_classes)]
   if wrong:
@@ -92,8 +93,3 @@ def _other_normalization(saved, config):
   made_for = json.loads(saved.read_text())["data"]
   other = [f for f in ("mean", "std") if f in made_for and tuple(made_for[f]) != tuple(config.data[f])]
   return "".join(f"; they were made for config.data.{field}={tuple(made_for[field])}" for field in other)
-
-
-def _name(path):
-  """A leaf's path without "params" or "batch_stats", as "blocks.3.expand.kernel"."""
-  return ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path[1:])

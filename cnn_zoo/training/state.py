@@ -1,5 +1,6 @@
 """What a training run carries from step to step, as one pytree."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,16 @@ class TrainState:
   optimizer: Any
   ema: Any
   metrics: dict[str, jax.Array]
+
+
+def tensor_name(path: Sequence) -> str:
+  """The name of an array of {"params", "batch_stats"} by its path there, as "blocks.3.expand.kernel"."""
+  return ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path[1:])
+
+
+def tensor_shapes(weights: dict) -> dict[str, tuple[int, ...]]:
+  """{name: shape} of all arrays of {"params", "batch_stats"}, whether numbers are in them or shapes alone."""
+  return {tensor_name(path): tuple(x.shape) for path, x in jax.tree.leaves_with_path(weights)}
 
 
 class Network:

@@ -12,6 +12,7 @@ import runner
 
 from cnn_zoo.data.batches import _Stream
 from cnn_zoo.training import setup
+from cnn_zoo.training.evaluation import evaluate
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
 
@@ -140,6 +141,14 @@ def test_finished(whole_run, tmp_path):
   last = runner.rows(whole_run, "test")[-1]
   assert result["top1"] == last["top1"] and result["loss"] == pytest.approx(last["loss"], rel=1e-6)
   assert (whole_run / "metrics.jsonl").read_bytes() == before
+
+
+def test_many_blocks_are_evaluated(tmp_path):
+  """Where names of blocks have two digits, their order in a checkpoint is another than in the model."""
+  fields = {**runner.TINY_EFFICIENTNET, "model.depth": 1.0, "steps": 1}
+  expected = train(runner.load("efficientnet_b0", **fields), tmp_path)
+  result = evaluate(None, tmp_path)
+  assert result["loss"] == pytest.approx(expected["loss"], rel=1e-6)
 
 
 def test_a_run_of_before_there_were_clips_and_waveforms_goes_on():
