@@ -12,7 +12,7 @@ _METRICS = {"top1": "top-1 accuracy", "mean_iou": "mean IoU"}  # what runs are c
 _SMOOTHING = 5  # logged training losses of which the mean is drawn
 
 
-def draw_curves(metrics: Path, picture: Path, title: str, metric: str = "top1", label: str = "top-1") -> None:
+def draw_curves(metrics: Path, picture: Path, title: str, metric: str, label: str) -> None:
   """Draws loss, a metric and learning rate of a metrics.jsonl into a PNG.
 
   Args:
