@@ -11,31 +11,25 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+from cnn_zoo.convolutions.arithmetic import output_sizes
 
 _LARGE = 1.5e7  # multiply-adds from which the gradient by the kernel goes by rows, which takes longer to compile
 
 
-def _reachable(size, out, kernel, stride, pad, dilation):
-  """The range of taps along one axis that see an input element; the others only ever multiply padding."""
-  seen = [
-    tap for tap in range(kernel) if any(0 <= tap * dilation - pad[0] + stride * o < size for o in range(out))
-  ] or [0]
-  return range(seen[0], seen[-1] + 1)
-
-
 def _geometry(x, kernel, strides, padding, dilation):
-  """Reachable taps, output sizes and the padding which those taps need, for x [batch, *spatial, channels]."""
+  """Offsets of the taps along each axis, output sizes and the padding they need, for x [batch, *spatial, channels]."""
   sizes, kernel_size = x.shape[1:-1], kernel.shape[:-2]
-  axes = list(zip(sizes, kernel_size, strides, padding, dilation, strict=True))
-  outs = [(size + sum(pad) - d * (k - 1) - 1) // s + 1 for size, k, s, pad, d in axes]
-  taps = [_reachable(size, out, k, s, pad, d) for out, (size, k, s, pad, d) in zip(outs, axes, strict=True)]
-  # Position of the first and last element that a reachable tap reads, relative to the unpadded input.
-  lows = [t[0] * d - pad[0] for t, (_, _, _, pad, d) in zip(taps, axes, strict=True)]
-  highs = [t[-1] * d - pad[0] + s * (out - 1) for t, out, (_, _, s, pad, d) in zip(taps, outs, axes, strict=True)]
-  edges = [(-low, high - size + 1) for low, high, size in zip(lows, highs, sizes, strict=True)]
-  offsets = [[(tap - t[0]) * d for tap in t] for t, d in zip(taps, dilation, strict=True)]
-  return taps, offsets, outs, edges
+  outs = output_sizes(sizes, kernel_size, strides, padding, dilation)
+  offsets = [range(0, k * d, d) for k, d in zip(kernel_size, dilation, strict=True)]
+  # What lies behind the last element that a tap reads is cut off.
+  ends = [
+    offset[-1] + s * (out - 1) + 1 - low - size
+    for offset, out, s, (low, _), size in zip(offsets, outs, strides, padding, sizes, strict=True)
+  ]
+  return offsets, outs, [(low, end) for (low, _), end in zip(padding, ends, strict=True)]
 
 
 def _pad(x, edges):
@@ -50,10 +44,10 @@ def _pad(x, edges):
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))  # traced once for all layers of a shape
 def _forward(x, kernel, strides, padding, dilation):
-  taps, offsets, outs, edges = _geometry(x, kernel, strides, padding, dilation)
+  offsets, outs, edges = _geometry(x, kernel, strides, padding, dilation)
   x = _pad(x, edges)
   total = None
-  for tap, offset in zip(itertools.product(*taps), itertools.product(*offsets), strict=True):
+  for tap, offset in zip(np.ndindex(*map(len, offsets)), itertools.product(*offsets), strict=True):
     limits = [o + s * (out - 1) + 1 for o, out, s in zip(offset, outs, strides, strict=True)]
     window = lax.slice(x, (0, *offset, 0), (x.shape[0], *limits, x.shape[-1]), (1, *strides, 1))
     term = window * kernel[(*tap, 0)]
@@ -105,14 +99,12 @@ def _input_gradient(x, kernel, g, strides, padding, dilation):
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
 def _kernel_gradient(x, kernel, g, strides, padding, dilation):
-  taps, offsets, _, edges = _geometry(x, kernel, strides, padding, dilation)
+  offsets, _, edges = _geometry(x, kernel, strides, padding, dilation)
   x = _pad(x, edges)
   g = lax.optimization_barrier(g)
-  by_rows = len(strides) == 2 and g.size * math.prod(map(len, taps)) >= _LARGE
+  by_rows = len(strides) == 2 and g.size * math.prod(kernel.shape[:-2]) >= _LARGE
   values = (_by_rows if by_rows else _by_taps)(x, g, offsets, strides)
-  values = values.reshape(*map(len, taps), 1, kernel.shape[-1]).astype(kernel.dtype)
-  unreached = [(t[0], k - 1 - t[-1]) for t, k in zip(taps, kernel.shape[:-2], strict=True)]
-  return jnp.pad(values, [*unreached, (0, 0), (0, 0)])
+  return values.reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _by_taps(x, g, offsets, strides):

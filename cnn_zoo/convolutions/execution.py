@@ -15,7 +15,7 @@ from jax import lax
 from cnn_zoo.convolutions import columns, winograd
 from cnn_zoo.convolutions.depthwise import depthwise
 from cnn_zoo.convolutions.overlap_add import input_gradient, overlap_add
-from cnn_zoo.convolutions.windows import Geometry, cut, once, pad
+from cnn_zoo.convolutions.windows import Geometry, cut, once, pad, without_idle_taps
 from cnn_zoo.errors import check_name
 
 LOWERINGS = ("auto", "lax")
@@ -47,8 +47,7 @@ def convolve(x, kernel, strides, padding, dilation, groups):
   Returns:
     [batch, *output sizes, out].
   """
-  geometry = Geometry(tuple(strides), tuple(map(tuple, padding)), tuple(dilation), groups)
-  return _choose(x, kernel, geometry)(x, kernel, geometry)
+  return _execute(x, kernel, Geometry(tuple(strides), tuple(map(tuple, padding)), tuple(dilation), groups))
 
 
 def convolve_transposed(x, kernel, strides, crops, dilation, groups):
@@ -69,9 +68,13 @@ def convolve_transposed(x, kernel, strides, crops, dilation, groups):
   padding = tuple((span - low, span - high) for span, (low, high) in zip(spans, crops, strict=True))
   flipped = jnp.flip(kernel, range(len(strides)))
   geometry = Geometry((1,) * len(strides), padding, tuple(dilation), groups)
-  if max(strides) == 1:
-    return _choose(x, flipped, geometry)(x, flipped, geometry)
-  return _lax(x, flipped, geometry, lhs_dilation=strides)
+  return _execute(x, flipped, geometry) if max(strides) == 1 else _lax(x, flipped, geometry, lhs_dilation=strides)
+
+
+def _execute(x, kernel, geometry):
+  if _uses_own():
+    kernel, geometry = without_idle_taps(x, kernel, geometry)
+  return _choose(x, kernel, geometry)(x, kernel, geometry)
 
 
 def _uses_own():
@@ -94,6 +97,8 @@ def _choose(x, kernel, geometry):
     return _first_by_columns if taps <= 27 else _first_by_lax
   if len(geometry.strides) == 3:
     return _slice_by_slice
+  if any(n < k for n, k in zip(geometry.output_sizes(x, kernel), kernel.shape, strict=False)):
+    return _small_by_columns  # up to a hundred times slower in XLA, which has no fast kernel for it
   if _fits_winograd(x, kernel, geometry):
     return _winograd if max(geometry.dilation) == 1 else _winograd_dilated
   return _lax
@@ -176,6 +181,7 @@ def _product_backward(residuals, g):
 
 _product.defvjp(lambda rows, matrix: (rows @ matrix, (rows, matrix)), _product_backward)
 
+_small_by_columns = jax.jit(columns.forward, static_argnums=2)
 _first_by_columns = _with_gradients(columns.forward, input_gradient, columns.kernel_gradient)
 _first_by_lax = _with_gradients(_lax, input_gradient, columns.kernel_gradient)
 _winograd = _with_gradients(winograd.forward, winograd.input_gradient, winograd.kernel_gradient)

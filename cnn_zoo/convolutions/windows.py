@@ -45,6 +45,24 @@ def tap_offsets(kernel_size: Sequence[int], dilation: Sequence[int]) -> Iterator
   return itertools.product(*(range(0, k * d, d) for k, d in zip(kernel_size, dilation, strict=True)))
 
 
+def without_idle_taps(x, kernel, geometry: Geometry):
+  """The kernel and the geometry without the outermost taps that see nothing but padding.
+
+  Of a 3 x 3 kernel over a padded map of 1 x 1 the tap in the middle is left; a dilation wider than the map does the
+  same. The output is the same to the bit, and the gradient of the others is zero.
+  """
+  padding, kept = list(geometry.padding), []
+  sizes = geometry.output_sizes(x, kernel)
+  for axis, (n, out, taps) in enumerate(zip(x.shape[1:-1], sizes, kernel.shape[:-2], strict=True)):
+    stride, dilation, (low, high) = geometry.strides[axis], geometry.dilation[axis], padding[axis]
+    starts = [tap * dilation - low for tap in range(taps)]  # what each tap sees first
+    busy = [tap for tap, start in enumerate(starts) if any(0 <= start + stride * i < n for i in range(out))]
+    first, last = (busy[0], busy[-1]) if busy else (0, taps - 1)
+    kept.append(slice(first, last + 1))
+    padding[axis] = low - first * dilation, high - (taps - 1 - last) * dilation
+  return kernel[tuple(kept)], geometry._replace(padding=tuple(padding))
+
+
 def once(x):
   """x itself, computed once: XLA would otherwise compute it again inside everything that reads it."""
   return lax.optimization_barrier(x)

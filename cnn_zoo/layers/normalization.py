@@ -58,28 +58,30 @@ class BatchNorm(nnx.Module):
 @functools.partial(jax.jit, static_argnums=(5, 6, 7))  # traced once for all layers of a shape
 def _train(x, scale, bias, mean, variance, momentum, epsilon, size):
   """x normalised by groups of `size` examples, and the running averages after it."""
-  groups = x.reshape(-1, size, *x.shape[1:])  # [groups, group size, ..., features]
-  y, group_means, group_variances = _normalize(groups, scale, bias, epsilon)
-  count = groups.size // groups.shape[0] // groups.shape[-1]
+  number = x.shape[0] // size
+  # A reshape here makes XLA compute whatever comes before it once for each of its readers: one group has no axis.
+  groups = x if number == 1 else x.reshape(number, size, *x.shape[1:])
+  axes = tuple(range(groups.ndim - x.ndim, groups.ndim - 1))
+  y, group_means, group_variances = _normalize(groups, scale, bias, epsilon, axes)
+  count = x.size // number // x.shape[-1]
   group_variances *= count / max(count - 1, 1)
-  old, new = momentum, (1 - momentum) / groups.shape[0]  # the mean over groups
+  old, new = momentum, (1 - momentum) / number  # the mean over groups
   mean = old * mean + new * group_means.reshape(-1, x.shape[-1]).sum(0)
   variance = old * variance + new * group_variances.reshape(-1, x.shape[-1]).sum(0)
   return y.reshape(x.shape), mean, variance
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _normalize(x, scale, bias, epsilon):
-  """x [groups, ..., features] normalised within its group; also each group's mean and variance, without a gradient.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalize(x, scale, bias, epsilon, axes):
+  """x normalised over `axes`; also the mean and the variance over them, without a gradient.
 
   The backward pass is the closed form (Ioffe and Szegedy 2015, section 3) rather than the derivative of each reduction:
   two reductions and one elementwise pass, half of what differentiating the forward pass takes.
   """
-  return _normalize_fwd(x, scale, bias, epsilon)[0]
+  return _normalize_fwd(x, scale, bias, epsilon, axes)[0]
 
 
-def _normalize_fwd(x, scale, bias, epsilon):
-  axes = tuple(range(1, x.ndim - 1))
+def _normalize_fwd(x, scale, bias, epsilon, axes):
   wide = x.astype(jnp.float32)
   mean = jnp.mean(wide, axes, keepdims=True)
   variance = jnp.mean(jnp.square(wide - mean), axes, keepdims=True)
@@ -88,14 +90,13 @@ def _normalize_fwd(x, scale, bias, epsilon):
   return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
 
 
-def _normalize_bwd(epsilon, residuals, cotangents):
+def _normalize_bwd(epsilon, axes, residuals, cotangents):
   x, scale, mean, inverse = residuals
-  axes = tuple(range(1, x.ndim - 1))
   g = cotangents[0].astype(jnp.float32)
   normalized = (x.astype(jnp.float32) - mean) * inverse
-  total = jnp.sum(g, axes, keepdims=True)  # [groups, 1, ..., 1, features]
+  total = jnp.sum(g, axes, keepdims=True)
   product = jnp.sum(g * normalized, axes, keepdims=True)
-  count = x.size // x.shape[0] // x.shape[-1]
+  count = x.size // inverse.size
   dx = (scale * inverse) * (g - (total + normalized * product) / count)
   flat = (-1, x.shape[-1])
   return dx.astype(x.dtype), product.reshape(flat).sum(0), total.reshape(flat).sum(0)

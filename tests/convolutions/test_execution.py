@@ -8,7 +8,7 @@ from reference import assert_close, reference
 
 from cnn_zoo.convolutions import columns, depthwise, execution, lowering
 from cnn_zoo.convolutions.arithmetic import output_sizes, resolve_padding
-from cnn_zoo.convolutions.windows import Geometry
+from cnn_zoo.convolutions.windows import Geometry, without_idle_taps
 from cnn_zoo.errors import UserError
 
 
@@ -68,6 +68,43 @@ def test_depthwise(case, multiplier):
 def test_first_layer(execute, case):
   sizes, kernel_size, strides, padding, dilation = case
   check(execute, sizes, kernel_size, (3, 5), strides=strides, padding=padding, dilation=dilation)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_columns(case):
+  sizes, kernel_size, strides, padding, dilation = case
+  options = {"strides": strides, "padding": padding, "dilation": dilation}
+  check(execution._small_by_columns, sizes, kernel_size, (5, 6), **options)
+
+
+@pytest.mark.parametrize(
+  "case", [*CASES, ((1, 2), (3, 5), 1, "SAME", 1), ((2,), (3,), 4, 3, 1), ((3, 2), (3, 3), 1, "SAME", 6)], ids=str
+)
+@pytest.mark.parametrize("groups", [1, 6])
+def test_any_lowering_without_idle_taps(case, groups):
+  sizes, kernel_size, strides, padding, dilation = case
+  options = {"strides": strides, "padding": padding, "dilation": dilation}
+  check(execution._execute, sizes, kernel_size, (6, 6), groups=groups, **options)
+
+
+@pytest.mark.parametrize(
+  ("sizes", "taps", "stride", "padding", "dilation", "kept", "padding_left"),
+  [
+    ((1,), 3, 1, (1, 1), 1, slice(1, 2), (0, 0)),
+    ((2,), 3, 1, (1, 1), 1, slice(0, 3), (1, 1)),
+    ((2,), 7, 1, (3, 3), 1, slice(2, 5), (1, 1)),
+    ((8,), 3, 1, (12, 12), 12, slice(1, 2), (0, 0)),
+    ((2,), 3, 2, (1, 1), 1, slice(1, 3), (0, 1)),
+    ((2,), 3, 1, (3, 5), 4, slice(1, 2), (-1, 1)),  # the one tap left begins behind the first element
+    ((1,), 2, 3, (2, 1), 1, slice(0, 2), (2, 1)),  # nothing is seen, nothing left out
+  ],
+)
+def test_idle_taps(sizes, taps, stride, padding, dilation, kept, padding_left):
+  kernel = np.arange(taps).reshape(taps, 1, 1)
+  x = np.zeros((1, *sizes, 1))
+  left, geometry = without_idle_taps(x, kernel, Geometry((stride,), (padding,), (dilation,)))
+  np.testing.assert_array_equal(left, kernel[kept])
+  assert geometry.padding == (padding_left,)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -162,6 +199,7 @@ def test_choice_on_a_cpu():
   assert choice((8, 8), (3, 3, 3, 16)) is execution._first_by_columns
   assert choice((8, 8), (7, 7, 3, 16)) is execution._first_by_lax
   assert choice((8, 8, 8), (3, 3, 3, 16, 16)) is execution._slice_by_slice
+  assert choice((2, 9), (3, 3, 16, 16)) is choice((4, 4), (3, 3, 16, 16), strides=2) is execution._small_by_columns
   assert choice(*large) is execution._winograd
   assert choice(*large, dilation=2) is choice(*large, dilation=4) is execution._winograd_dilated
   for other in (
