@@ -13,7 +13,7 @@ def get_config(dataset="digits", model="efficientnet_b0"):
     config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 0.05
     config.optimizer.clip_norm = 1.0
-    config.schedule.warmup_epochs = 2.0
+    config.schedule.warmup_epochs = 2.0 if model == "efficientnet_b0" else 0.5  # the larger ones take off sooner so
     config.batch_norm.momentum = 0.9
     config.model.stochastic_depth_rate = 0.1
     config.label_smoothing = 0.1

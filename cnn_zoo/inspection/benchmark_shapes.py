@@ -140,6 +140,14 @@ GROUPS: dict[str, tuple[Shape, ...]] = {
     _depthwise("efficientnet_b0", (112, 112), 96, _K3, stride=2),
     _depthwise("efficientnet_b0", (56, 56), 144, (5, 5), stride=2),
   ),
+  # What the last stages are when images are as small as digits, 32 pixels a side; and DeepLabv3's pyramid at 64.
+  "small": (
+    Shape("resnet18", (2, 2), (256, 256), _K3, batch=64),
+    Shape("resnet18", (1, 1), (512, 512), _K3, batch=64),
+    Shape("resnet18", (4, 4), (128, 256), _K3, stride=2, batch=64),
+    Shape("googlenet_paper", (4, 4), (32, 96), (5, 5), batch=64),
+    Shape("deeplab", (8, 8), (2048, 256), _K3, dilation=12, batch=16),
+  ),
   "transposed": (
     Shape("unet", (28, 28), (256, 128), (2, 2), stride=2, transposed=True),
     Shape("fcn", (14, 14), (21, 21), (4, 4), stride=2, transposed=True),

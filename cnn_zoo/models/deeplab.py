@@ -11,7 +11,6 @@ from flax import nnx
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import Dropout, global_average_pool, resize
-from cnn_zoo.models import resnet
 from cnn_zoo.models.fcn import SegmentationResNet, Unit, score_layer
 from cnn_zoo.models.registry import Setting, register
 
@@ -78,7 +77,7 @@ def _build(
   rngs,
 ):
   return DeepLabV3(
-    layers=resnet.LAYERS[depth],
+    depth=depth,
     num_classes=num_classes,
     in_channels=in_channels,
     rank=rank,

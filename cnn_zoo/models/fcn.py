@@ -141,7 +141,7 @@ class SegmentationResNet(nnx.Module):
 
   Args:
     head: `head(in_channels, num_classes, rank=, rngs=)` makes scores of a map.
-    layers: the number of blocks in conv2_x to conv5_x.
+    depth: of the ResNet: 18, 34, 50, 101 or 152.
     rank: number of spatial axes.
     output_stride: how many times smaller the last map is than the input; torchvision's is 8.
     aux_head: a second head, an `FCNHead` on conv4_x, which runs in training alone.
@@ -152,7 +152,7 @@ class SegmentationResNet(nnx.Module):
     self,
     head: Callable[..., nnx.Module],
     *,
-    layers: Sequence[int],
+    depth: int,
     num_classes: int,
     in_channels: int,
     rank: int,
@@ -162,8 +162,9 @@ class SegmentationResNet(nnx.Module):
     dtype,
     rngs: nnx.Rngs,
   ):
+    blocks = {"block": resnet.BLOCKS[depth], "layers": resnet.LAYERS[depth]}
     trunk = {"in_channels": in_channels, "output_stride": output_stride, "remat": remat, "dtype": dtype}
-    self.backbone = resnet.ResNetTrunk(block=resnet.Bottleneck, layers=layers, rank=rank, rngs=rngs, **trunk)
+    self.backbone = resnet.ResNetTrunk(**blocks, **trunk, rank=rank, rngs=rngs)
     *_, middle, last = self.backbone.channels
     self.head = head(last, num_classes, rank=rank, rngs=rngs)
     self.auxiliary = FCNHead(middle, num_classes, rank=rank, rngs=rngs) if aux_head else None
@@ -226,7 +227,7 @@ def _build_resnet(
 ):
   return SegmentationResNet(
     FCNHead,
-    layers=resnet.LAYERS[depth],
+    depth=depth,
     num_classes=num_classes,
     in_channels=in_channels,
     rank=rank,
@@ -240,5 +241,5 @@ def _build_resnet(
 
 for _name in FUSED:
   register(_name, functools.partial(_build, _name), Setting((224, 224, 3), 21))
-for _depth in (50, 101):
+for _depth in (18, 50, 101):
   register(f"fcn_resnet{_depth}", functools.partial(_build_resnet, _depth), Setting((224, 224, 3), 21))

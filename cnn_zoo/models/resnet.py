@@ -116,6 +116,9 @@ class Bottleneck(nnx.Module):
     return jax.nn.relu(y + (x if self.projection is None else self.projection(x)))
 
 
+BLOCKS = {18: BasicBlock, 34: BasicBlock, 50: Bottleneck, 101: Bottleneck, 152: Bottleneck}  # Table 1, by depth
+
+
 def stage_sampling(output_stride: int) -> list[tuple[int, tuple[int, int]]]:
   """The stride and the two dilations (before and behind it) of conv2_x to conv5_x.
 
