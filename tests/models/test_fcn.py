@@ -189,7 +189,9 @@ def test_output_stride():
 
 def test_dilation_in_place_of_strides_on_the_small_network():
   tables = {stride: rows("fcn_resnet18", output_stride=stride) for stride in (8, 16, 32)}
-  assert {sum(row.parameters for row in table.values()) for table in tables.values()} == {11_176_512 + 128 * (512 * 9 + 2) + 129 * 21}
+  assert {sum(row.parameters for row in table.values()) for table in tables.values()} == {
+    11_176_512 + 128 * (512 * 9 + 2) + 129 * 21
+  }
   last = [tables[stride]["backbone.stages.3.1.conv2"] for stride in (8, 16, 32)]
   assert [row.output_shape[:-1] for row in last] == [(28, 28), (14, 14), (7, 7)]
   assert len({row.receptive_field for row in last}) == 1
