@@ -6,7 +6,7 @@ from configs import efficientnet_b0
 
 def get_config(dataset="digits", model="efficientnet_v2_s"):
   """EfficientNet's recipe, which is this paper's too (section 5.1), at the last size of progressive learning."""
-  config = efficientnet_b0.get_config(dataset, model)
+  config = efficientnet_b0.get_config(dataset, model, warmup_epochs=0.5)
   if config.data.name == "imagenet":
     config.data.image_size = TRAININGS[model].largest
   return config
