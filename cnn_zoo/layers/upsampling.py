@@ -15,10 +15,10 @@ from cnn_zoo.convolutions.initializers import Initializer, he_normal_fan_out
 from cnn_zoo.convolutions.windows import once, pad
 from cnn_zoo.errors import check_name
 
-UPSAMPLING = ("transposed", "resize")
-"""How a network may enlarge its maps: by transposed convolutions, or by `resize`."""
-
 INTERPOLATIONS = ("bilinear", "nearest")
+UPSAMPLING = ("transposed", *INTERPOLATIONS)
+"""How a network may enlarge its maps: by transposed convolutions, or by `resize` with one of its methods."""
+
 _MOST_TERMS = 64  # more terms an element are summed by a matrix product
 
 
@@ -84,14 +84,15 @@ def _weighted(x, axis, weights):
 
 
 class ResizeConvolution(nnx.Module):
-  """`resize`, bilinear, and a convolution: what a transposed convolution does, without its checkerboards.
+  """`resize` and a convolution: what a transposed convolution does, without its checkerboards.
 
   A transposed convolution gives neighbours different numbers of taps, or different taps, and its output shows that
   pattern until the weights have learned to hide it; here all elements are computed alike (Odena et al. 2016,
-  Deconvolution and Checkerboard Artifacts).
+  Deconvolution and Checkerboard Artifacts, who did best with the nearest neighbour).
 
   Args:
     kernel_size: of the convolution, which keeps the sizes.
+    method: of `resize`.
     factor: how many times larger the map becomes along each axis.
   """
 
@@ -101,16 +102,18 @@ class ResizeConvolution(nnx.Module):
     out_features: int,
     kernel_size: Sequence[int],
     *,
+    method: str = "nearest",
     factor: int = 2,
     kernel_init: Initializer = he_normal_fan_out,
     rngs: nnx.Rngs,
   ):
-    self.factor = factor
+    check_name("method", method, INTERPOLATIONS)
+    self.method, self.factor = method, factor
     self.conv = Convolution(in_features, out_features, kernel_size, kernel_init=kernel_init, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """x [batch, *spatial, in_features] -> [batch, *factor * spatial, out_features]."""
-    return self.conv(resize(x, [self.factor * size for size in x.shape[1:-1]]))
+    return self.conv(resize(x, [self.factor * size for size in x.shape[1:-1]], self.method))
 
 
 def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:

@@ -42,8 +42,8 @@ class FCN(nnx.Module):
     rank: number of spatial axes.
     hidden_features: channels of fc6 and fc7.
     dropout_rate: of their outputs.
-    upsampling: "transposed" learns transposed convolutions that interpolate to begin with, as in the paper; "resize"
-      interpolates, without weights.
+    upsampling: "transposed" learns transposed convolutions that interpolate to begin with, as in the paper; "bilinear"
+      and "nearest" interpolate, without weights.
     remat: computes the stages' activations again in the backward pass in place of keeping them.
   """
 
@@ -99,7 +99,7 @@ class FCN(nnx.Module):
   def _enlarged(self, x, step):
     if self.upsampling == "transposed":
       return self.enlargements[step](x)
-    return resize(x, [self.factors[step] * size for size in x.shape[1:-1]])
+    return resize(x, [self.factors[step] * size for size in x.shape[1:-1]], self.upsampling)
 
 
 class Unit(nnx.Module):

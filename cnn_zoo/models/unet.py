@@ -46,8 +46,8 @@ class UNet(nnx.Module):
     depth: how many times the map is halved.
     batch_norm: normalises behind every 3 x 3 convolution, which then has no bias; the paper does not.
     dropout_rate: of the lowest level's output, where the paper drops out too, without telling the rate.
-    upsampling: "transposed", convolutions of 2 x 2 with stride 2, or "resize", 2 x 2 convolutions of the enlarged map;
-      both are "up-convolutions" with the same number of parameters.
+    upsampling: "transposed", convolutions of 2 x 2 with stride 2 as in the paper, or "nearest" or "bilinear", 3 x 3
+      convolutions of maps that are enlarged so.
     dilation: of both convolutions of the lowest level, so that it sees more at the same number of parameters.
     remat: computes the levels' activations again in the backward pass in place of keeping them.
   """
@@ -73,17 +73,17 @@ class UNet(nnx.Module):
       raise UserError(f"depth={depth} must be at least 1")
     self.depth, self.remat, self.dtype = depth, remat, dtype
     pair = functools.partial(Pair, batch_norm=batch_norm, rank=rank, rngs=rngs)
-    enlarge = {
-      "transposed": functools.partial(TransposedConvolution, strides=2),
-      "resize": functools.partial(ResizeConvolution, factor=2),
-    }[upsampling]
+    if upsampling == "transposed":
+      enlarge = functools.partial(TransposedConvolution, kernel_size=(2,) * rank, strides=2)
+    else:
+      enlarge = functools.partial(ResizeConvolution, kernel_size=(3,) * rank, method=upsampling)
     *levels, lowest = (features * 2**level for level in range(depth + 1))
     inputs = zip((in_channels, *levels), levels, strict=False)
     self.contracting = nnx.List([pair(*channels) for channels in inputs])
     self.lowest = pair(levels[-1], lowest, dilation=dilation)
     self.dropout = Dropout(dropout_rate, rngs=rngs)
     conv = {"kernel_init": he_normal_fan_in, "rngs": rngs}
-    self.enlargements = nnx.List([enlarge(2 * channels, channels, (2,) * rank, **conv) for channels in levels[::-1]])
+    self.enlargements = nnx.List([enlarge(2 * channels, channels, **conv) for channels in levels[::-1]])
     self.expanding = nnx.List([pair(2 * channels, channels) for channels in levels[::-1]])
     self.classifier = Convolution(features, num_classes, (1,) * rank, **conv)
 

@@ -149,14 +149,15 @@ def test_bilinear_of_an_odd_kernel_and_of_groups():
     TransposedConvolution(2, 3, (4,), strides=2, kernel_init=initializers.bilinear, rngs=nnx.Rngs(0))
 
 
-def test_resize_convolutions_have_no_checkerboard():
+@pytest.mark.parametrize("method", upsampling.INTERPOLATIONS)
+def test_resize_convolutions_have_no_checkerboard(method):
   """Of a map of equal elements a transposed convolution makes a pattern, whatever its kernel (Odena et al. 2016)."""
   x, inside = jnp.ones((1, 6, 6, 2)), (slice(None), slice(3, -3), slice(3, -3))
   layer = TransposedConvolution(2, 3, (3, 3), strides=2, rngs=nnx.Rngs(0))
   y = layer(x)[inside]
   assert np.ptp(y, (1, 2)).min() > 0.1
   np.testing.assert_allclose(y[:, :-2, :-2], y[:, 2:, 2:], atol=1e-6)
-  layer = ResizeConvolution(2, 3, (3, 3), rngs=nnx.Rngs(0))
+  layer = ResizeConvolution(2, 3, (3, 3), method=method, rngs=nnx.Rngs(0))
   y = layer(x)
   assert y.shape == (1, 12, 12, 3) and np.abs(y).min() > 0
   np.testing.assert_allclose(np.ptp(y[inside], (1, 2)), 0, atol=1e-6)

@@ -44,7 +44,7 @@ def test_parameters(name):
   scores = {"fcn32s": 4096 + 1, "fcn16s": 4096 + 512 + 2, "fcn8s": 4096 + 512 + 256 + 3}[name] * 21
   kernels = {"fcn32s": 64**2, "fcn16s": 4**2 + 32**2, "fcn8s": 2 * 4**2 + 16**2}[name] * 21 * 21
   total = VGG_CONVOLUTIONS + fc6 + fc7 + scores
-  assert sum(row.parameters for row in rows(name, upsampling="resize").values()) == total
+  assert sum(row.parameters for row in rows(name, upsampling="bilinear").values()) == total
   assert sum(row.parameters for row in rows(name).values()) == total + kernels
   assert round(total / 1e6) == 134  # Table 1
 
@@ -81,7 +81,7 @@ def test_the_output_has_the_inputs_size(name, sizes):
 def test_finer_scores_do_not_disturb_to_begin_with(tiny):
   """As the paper, a network with skips answers at first as the one without, but for how it is enlarged."""
   x = images(70, 96, batch=1, channels=2)
-  fine, coarse = (tiny(name, upsampling="resize") for name in ("fcn8s", "fcn32s"))
+  fine, coarse = (tiny(name, upsampling="bilinear") for name in ("fcn8s", "fcn32s"))
   for score in fine.scores:
     score.kernel.set_value(jnp.zeros(score.kernel.shape))
   coarse, fine = evaluated(coarse, x), evaluated(fine, x)
@@ -107,7 +107,7 @@ def test_scores_start_at_zero_and_transposed_convolutions_interpolate():
 def test_resized_and_transposed_begin_alike(name, tiny):
   """Away from borders."""
   x = images(224, batch=1, channels=2)
-  transposed, resized = (evaluated(tiny(name, upsampling=kind, rank=1), x) for kind in ("transposed", "resize"))
+  transposed, resized = (evaluated(tiny(name, upsampling=kind, rank=1), x) for kind in ("transposed", "bilinear"))
   np.testing.assert_allclose(transposed[:, 32:-32], resized[:, 32:-32], atol=1e-5)
   assert np.std(resized) > 0.05 and np.abs(transposed - resized).max() > 0.05
 
@@ -129,7 +129,7 @@ def test_what_is_cut_off_is_what_was_padded(tiny):
 
 
 @pytest.mark.parametrize(
-  ("name", "upsampling", "sizes"), [("fcn8s", "transposed", (33, 40)), ("fcn16s", "resize", (70,))]
+  ("name", "upsampling", "sizes"), [("fcn8s", "transposed", (33, 40)), ("fcn16s", "nearest", (70,))]
 )
 def test_training(name, upsampling, sizes, tiny):
   options = {"upsampling": upsampling, "rank": len(sizes), "dropout_rate": 0.2}
@@ -219,7 +219,7 @@ def test_vgg_has_no_weights():
   [
     ("fcn8s", {"upsampling": "transpose"}, "upsampling='transpose' is not known; did you mean transposed"),
     ("fcn_resnet50", {"output_stride": 4}, "output_stride=4 must be 8, 16 or 32"),
-    ("fcn_resnet50", {"upsampling": "resize"}, "model fcn_resnet50 has no option 'upsampling'"),
+    ("fcn_resnet50", {"upsampling": "nearest"}, "model fcn_resnet50 has no option 'upsampling'"),
     ("fcn32s", {"dropout_rate": 1.0}, "rate=1.0 of Dropout must be"),
     ("fcn32s", {"hidden_features": 0}, "out_features=0 must be at least 1"),
   ],

@@ -43,15 +43,16 @@ def test_parameters():
     total += conv(4, 2 * features, features) + conv(9, 2 * features, features) + conv(9, features, features)
   total += conv(1, 64, 2)
   assert total == 31_030_658
-  for upsampling in ("transposed", "resize"):
-    assert describe(abstract_model("unet", upsampling=upsampling, **PAPERS), (64, 64, 1)).parameters == total
+  wider = sum((9 - 4) * 2 * features**2 for features in (512, 256, 128, 64))  # 3 x 3 convolutions in place of 2 x 2
+  for upsampling, expected in (("transposed", total), ("nearest", total + wider), ("bilinear", total + wider)):
+    assert describe(abstract_model("unet", upsampling=upsampling, **PAPERS), (64, 64, 1)).parameters == expected
   normalized = describe(abstract_model("unet", in_channels=1, num_classes=2), (64, 64, 1)).parameters
   biases = 2 * (1024 + 2 * (512 + 256 + 128 + 64))  # of the 3 x 3 convolutions, each in exchange for scale and shift
   assert normalized == total + biases
 
 
 @pytest.mark.parametrize("sizes", [(64, 64), (33, 47), (1, 1), (17,), (572, 573), (5, 18, 9)], ids=str)
-@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear", "nearest"])
 def test_the_output_has_the_inputs_size(sizes, upsampling):
   model = abstract_model(
     "unet", in_channels=2, num_classes=7, rank=len(sizes), upsampling=upsampling, dtype=jnp.bfloat16
@@ -81,7 +82,7 @@ def test_dilation_widens_what_the_lowest_level_sees():
   assert fields == {dilation: before + 2 * 2 * 4 * dilation for dilation in (1, 2, 4)}
 
 
-@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear", "nearest"])
 def test_maps_lie_on_one_another(upsampling):
   """An input that is moved by the stride moves its logits by as much, where they see no border."""
   model = create_model("unet", rank=1, upsampling=upsampling, rngs=nnx.Rngs(0), **SMALL)
@@ -123,7 +124,7 @@ def test_initial_values():
   ("options", "sizes"),
   [
     ({"upsampling": "transposed", "dilation": 2}, (18, 15)),
-    ({"upsampling": "resize", "batch_norm": False}, (16, 12)),
+    ({"upsampling": "nearest", "batch_norm": False}, (16, 12)),
     ({"dropout_rate": 0.3}, (30,)),
     ({"depth": 1, "features": 4, "batch_norm": False}, (4, 6, 5)),
   ],
@@ -137,8 +138,8 @@ def test_training(options, sizes):
 
 @pytest.mark.parametrize("convolution", ["depthwise_separable", "dilated:keep=enlargements"])
 def test_other_convolutions(convolution):
-  own = describe(abstract_model("unet", upsampling="resize", **SMALL), (20, 20, 2))
-  other = describe(abstract_model("unet", upsampling="resize", convolution=convolution, **SMALL), (20, 20, 2))
+  own = describe(abstract_model("unet", upsampling="nearest", **SMALL), (20, 20, 2))
+  other = describe(abstract_model("unet", upsampling="nearest", convolution=convolution, **SMALL), (20, 20, 2))
   assert other.rows[-1].output_shape == own.rows[-1].output_shape == (20, 20, 5)
   assert (other.parameters < own.parameters) == (convolution == "depthwise_separable")
 
@@ -146,7 +147,7 @@ def test_other_convolutions(convolution):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"upsampling": "bilinear"}, "upsampling='bilinear' is not known; valid: resize, transposed"),
+    ({"upsampling": "resize"}, "upsampling='resize' is not known; valid: bilinear, nearest, transposed"),
     ({"depth": 0}, "depth=0 must be at least 1"),
     ({"dilation": 0}, "dilation=0 must be at least 1"),
     ({"features": 0}, "out_features=0 must be at least 1"),
