@@ -10,7 +10,7 @@ def get_config(dataset="digits", model="efficientnet_b0", warmup_epochs=2.0):
   Args:
     dataset: what follows the colon in --config.
     model: one that is trained alike.
-    warmup_epochs: on small data; the loss of the deep ones rises as long as theirs lasts.
+    warmup_epochs: not on ImageNet; the loss of deep networks rises while it lasts.
   """
   config = base.get_config(model, dataset)
   if config.data.name != "imagenet":

@@ -8,13 +8,16 @@ from cnn_zoo.convolutions.windows import Geometry, cut, once, pad, tap_offsets
 
 
 def forward(x, kernel, geometry: Geometry):
-  """The convolution of x [batch, *spatial, in] by kernel [*kernel_size, in, out]; for few input channels."""
+  """The convolution of x [batch, *spatial, in] by kernel [*kernel_size, in, out].
+
+  For few input channels or small outputs: the columns hold every input once a tap.
+  """
   sizes = geometry.output_sizes(x, kernel)
   x = pad(x, geometry.padding)
   taps = tap_offsets(kernel.shape[:-2], geometry.dilation)
   columns = once(jnp.concatenate([cut(x, tap, sizes, geometry.strides) for tap in taps], -1))
   y = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
-  return y.reshape(x.shape[0], *sizes, -1)
+  return y.reshape(x.shape[0], *sizes, kernel.shape[-1])
 
 
 def kernel_gradient(x, g, kernel_shape, geometry: Geometry):

@@ -98,7 +98,7 @@ def _choose(x, kernel, geometry):
   if len(geometry.strides) == 3:
     return _slice_by_slice
   if any(n < k for n, k in zip(geometry.output_sizes(x, kernel), kernel.shape, strict=False)):
-    return _small_by_columns  # up to a hundred times slower in XLA, which has no fast kernel for it
+    return _small_by_columns  # for outputs smaller than the kernel XLA is up to a hundred times slower
   if _fits_winograd(x, kernel, geometry):
     return _winograd if max(geometry.dilation) == 1 else _winograd_dilated
   return _lax
@@ -164,7 +164,9 @@ def _matmul(x, kernel, geometry):
   sizes = geometry.output_sizes(x, kernel)
   x = pad(x, geometry.padding)
   x = cut(x, (0,) * len(sizes), sizes, geometry.strides) if max(geometry.strides) > 1 else x
-  return _product(x.reshape(-1, x.shape[-1]), kernel.reshape(x.shape[-1], -1)).reshape(*x.shape[:-1], -1)
+  return _product(x.reshape(-1, x.shape[-1]), kernel.reshape(kernel.shape[-2:])).reshape(
+    *x.shape[:-1], kernel.shape[-1]
+  )
 
 
 @jax.custom_vjp

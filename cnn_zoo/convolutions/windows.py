@@ -49,7 +49,7 @@ def without_idle_taps(x, kernel, geometry: Geometry):
   """The kernel and the geometry without the outermost taps that see nothing but padding.
 
   Of a 3 x 3 kernel over a padded map of 1 x 1 the tap in the middle is left; a dilation wider than the map does the
-  same. The output is the same to the bit, and the gradient of the others is zero.
+  same. The output is the same up to the order of summation, and the gradient of the taps left out is zero.
   """
   padding, kept = list(geometry.padding), []
   sizes = geometry.output_sizes(x, kernel)

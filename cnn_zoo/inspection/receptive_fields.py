@@ -148,8 +148,9 @@ class Walk:
     name = equation.primitive.name
     if name == "name":
       self._note(equation.params["name"], equation.outvars[0], views[0])
-    if _scopes(equation)[-1:] == ("resize",):
-      return [_resized(equation, views[0])]
+    scope = "".join(_scopes(equation)[-1:])
+    if scope.startswith("resize_"):
+      return [_resized(equation, views[0], scope.removeprefix("resize_"))]
     inner = list(jaxprs_in_params(equation.params))
     if name in _CALLS:
       return self.run(inner[0], views, (*scopes, *_scopes(equation)))
@@ -238,7 +239,7 @@ def _renumbered(view, places: Mapping[int, int]):
   return _moved(view, lambda a: a._replace(dim=places[a.dim]) if a.dim in places else a.everywhere())
 
 
-def _resized(equation, view):
+def _resized(equation, view, method):
   """The view of what `cnn_zoo.layers.resize` makes of the first operand, whichever way it computes it."""
   before, after = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
 
@@ -247,8 +248,9 @@ def _resized(equation, view):
     if n == m:
       return axis
     place = ((np.arange(m) + 0.5) * n / m - 0.5).clip(0, n - 1)
-    first, _ = axis.at(np.floor(place).astype(int))
-    _, last = axis.at(np.ceil(place).astype(int))
+    low, high = (np.floor(place + 0.5),) * 2 if method == "nearest" else (np.floor(place), np.ceil(place))
+    first, _ = axis.at(low.astype(int))
+    _, last = axis.at(high.astype(int))
     return Axis(axis.dim, first, last, axis.jump * Fraction(n, m))
 
   return _moved(view, move)

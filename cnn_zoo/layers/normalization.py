@@ -58,14 +58,14 @@ class BatchNorm(nnx.Module):
 @functools.partial(jax.jit, static_argnums=(5, 6, 7))  # traced once for all layers of a shape
 def _train(x, scale, bias, mean, variance, momentum, epsilon, size):
   """x normalised by groups of `size` examples, and the running averages after it."""
-  number = x.shape[0] // size
+  num_groups = x.shape[0] // size
   # A reshape here makes XLA compute whatever comes before it once for each of its readers: one group has no axis.
-  groups = x if number == 1 else x.reshape(number, size, *x.shape[1:])
+  groups = x if num_groups == 1 else x.reshape(num_groups, size, *x.shape[1:])
   axes = tuple(range(groups.ndim - x.ndim, groups.ndim - 1))
   y, group_means, group_variances = _normalize(groups, scale, bias, epsilon, axes)
-  count = x.size // number // x.shape[-1]
+  count = x.size // num_groups // x.shape[-1]
   group_variances *= count / max(count - 1, 1)
-  old, new = momentum, (1 - momentum) / number  # the mean over groups
+  old, new = momentum, (1 - momentum) / num_groups  # the mean over groups
   mean = old * mean + new * group_means.reshape(-1, x.shape[-1]).sum(0)
   variance = old * variance + new * group_variances.reshape(-1, x.shape[-1]).sum(0)
   return y.reshape(x.shape), mean, variance

@@ -22,7 +22,6 @@ UPSAMPLING = ("transposed", *INTERPOLATIONS)
 _MOST_TERMS = 64  # more terms an element are summed by a matrix product
 
 
-@jax.named_scope("resize")
 def resize(x: jax.Array, sizes: int | Sequence[int], method: str = "bilinear") -> jax.Array:
   """x interpolated at other `sizes`: [batch, *spatial, channels] -> [batch, *sizes, channels].
 
@@ -38,9 +37,11 @@ def resize(x: jax.Array, sizes: int | Sequence[int], method: str = "bilinear") -
     UserError: for sizes that do not fit the rank or are below 1, and for a method that does not exist.
   """
   check_name("method", method, INTERPOLATIONS)
-  for axis, size in enumerate(per_axis("sizes", sizes, x.ndim - 2), start=1):
-    if x.shape[axis] != size:
-      x = once(_interpolated(x, axis, x.shape[axis], size, method))
+  sizes = per_axis("sizes", sizes, x.ndim - 2)
+  with jax.named_scope(f"resize_{method}"):  # for `describe`
+    for axis, size in enumerate(sizes, start=1):
+      if x.shape[axis] != size:
+        x = once(_interpolated(x, axis, x.shape[axis], size, method))
   return x
 
 

@@ -1,6 +1,6 @@
 """FCN (Long, Shelhamer and Darrell 2015, Fully Convolutional Networks for Semantic Segmentation).
 
-On VGG-16 as in the paper, and on a dilated ResNet as torchvision, whose weights fit.
+On VGG-16 as in the paper, and on a dilated ResNet as torchvision, whose weights fit at depths 50 and 101.
 """
 
 import functools

@@ -13,6 +13,7 @@ from cnn_zoo.convolutions import lowering
 from cnn_zoo.inspection.receptive_fields import Walk, whole_input
 from cnn_zoo.inspection.tracing import trace
 from cnn_zoo.layers import adaptive_average_pool, average_pool, global_average_pool, max_pool, resize, run_blocks
+from cnn_zoo.layers.upsampling import INTERPOLATIONS
 from cnn_zoo.models import abstract_model, convnext, densenet, googlenet, resnet, resnetv2, xception
 from cnn_zoo.models.efficientnet import MBConv
 
@@ -165,9 +166,10 @@ def test_a_gate_of_several_statistics():
 
 
 @pytest.mark.parametrize(("before", "after"), [(9, 18), (7, 21), (8, 12), (12, 8)])
-def test_interpolation(before, after):
+@pytest.mark.parametrize("method", INTERPOLATIONS)
+def test_interpolation(before, after, method):
   def enlarge(x):
-    return resize(x, after)
+    return resize(x, after, method)
 
   _, alone = trace(Chain(enlarge), (before, CHANNELS))
   _, behind = trace(Chain(conv(), enlarge, conv()), (before, CHANNELS))
@@ -178,6 +180,8 @@ def test_interpolation(before, after):
     first, last = seen.argmax(1), before - 1 - seen[:, ::-1].argmax(1)
     axis = view.axes[0]
     assert (axis.first <= first).all() and (axis.last >= last).all()
+    if method == "nearest":
+      np.testing.assert_array_equal(np.clip([axis.first, axis.last], 0, before - 1), [first, last])
     assert axis.width <= (last - first).max() + 2
 
 

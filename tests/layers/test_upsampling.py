@@ -106,8 +106,9 @@ def test_equal_sizes_are_left_alone():
 def test_dtype_and_scope():
   x = jnp.asarray(inputs(4, 4), jnp.bfloat16)
   assert resize(x, 8).dtype == jnp.bfloat16
-  program = jax.make_jaxpr(lambda x: resize(x, 8))(x)
-  assert {str(equation.source_info.name_stack) for equation in program.eqns} == {"resize"}
+  for method in upsampling.INTERPOLATIONS:
+    program = jax.make_jaxpr(lambda x, method=method: resize(x, 8, method))(x)
+    assert {str(equation.source_info.name_stack) for equation in program.eqns} == {f"resize_{method}"}
 
 
 @pytest.mark.parametrize(
