@@ -9,8 +9,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from cnn_zoo import command_line
 from cnn_zoo.errors import UserError
-from cnn_zoo.training import command_line
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "default: the configuration that the run was started with")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run")
@@ -23,7 +23,7 @@ def main():
   if _WORKDIR.value is None:
     raise UserError("--workdir is missing; valid: the folder of a run, as train.py prints it")
   from cnn_zoo.data import CorruptRecordError
-  from cnn_zoo.training.evaluation import evaluate
+  from cnn_zoo.runs.evaluation import evaluate
   from cnn_zoo.training.mesh import initialize_processes
 
   initialize_processes()

@@ -15,8 +15,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from cnn_zoo import command_line
 from cnn_zoo.errors import UserError
-from cnn_zoo.training import command_line
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py, or configs/NAME.py:DATASET")
 _WORKDIR = flags.DEFINE_string(

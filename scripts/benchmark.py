@@ -6,23 +6,21 @@ the tables. --json prints everything that was measured for other programs.
 
 import json
 import os
-import pathlib
 import sys
 
 from absl import flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the repository, which need not be installed
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory of the GPU too
 
 import jax
 
 from cnn_zoo import list_models
+from cnn_zoo.benchmarks import benchmark
+from cnn_zoo.benchmarks.pytorch import find_torch
+from cnn_zoo.benchmarks.report import convolution_table, model_table
+from cnn_zoo.benchmarks.shapes import GROUPS
+from cnn_zoo.command_line import run
 from cnn_zoo.errors import UserError
-from cnn_zoo.inspection import benchmark
-from cnn_zoo.inspection.benchmark_report import convolution_table, model_table
-from cnn_zoo.inspection.benchmark_shapes import GROUPS
-from cnn_zoo.inspection.benchmark_torch import find_torch
-from cnn_zoo.training.command_line import run
 
 _GROUP = flags.DEFINE_list("group", [], f"convolutions: which groups (default all): {', '.join(GROUPS)}.")
 _SHAPES = flags.DEFINE_list("shapes", [], "convolutions: only those with one of these texts in their names.")

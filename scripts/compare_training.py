@@ -6,17 +6,14 @@ torchvision beside what this project needs.
 """
 
 import os
-import pathlib
 import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # GPUs and TPUs round the factors of a product, each in a way of its own
 
 from absl import flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the repository, which need not be installed
-
-from cnn_zoo.inspection.training_comparison import LEARNING_RATES, TOLERANCE, compare_training, verdict
-from cnn_zoo.training.command_line import run
+from cnn_zoo.benchmarks.training_comparison import LEARNING_RATES, TOLERANCE, compare_training, verdict
+from cnn_zoo.command_line import run
 
 _MODEL = flags.DEFINE_multi_string(
   "model", list(LEARNING_RATES), f"Which, may be given several times: {', '.join(LEARNING_RATES)}."

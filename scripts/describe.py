@@ -8,21 +8,17 @@ is for other programs. Nothing is computed, so it takes seconds for a model of a
 """
 
 import gc
-import pathlib
-import sys
 
 gc.set_threshold(100_000, 50, 50)  # collecting while modules load and models are traced costs half a second
 
 from absl import flags
 from ml_collections import config_flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the repository, which need not be installed
-
 from cnn_zoo import describe, list_models
+from cnn_zoo.command_line import run
+from cnn_zoo.describe.summary import ROWS
 from cnn_zoo.errors import UserError, check_name
-from cnn_zoo.inspection.describe import ROWS
 from cnn_zoo.models import abstract_model, published_setting
-from cnn_zoo.training.command_line import run
 
 _FORMATS = {"text": "to_text", "markdown": "to_markdown", "csv": "to_csv", "json": "to_json"}
 
@@ -58,7 +54,7 @@ def _refuse(flags_, why):
 
 
 def _paper_table():
-  from cnn_zoo.inspection.paper_tables import paper_table
+  from cnn_zoo.describe.paper_tables import paper_table
 
   check_name("as", _AS.value, ["paper"])
   if _MODEL.value is None:

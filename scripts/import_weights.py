@@ -6,19 +6,16 @@ docs/pretrained.md says which files there are.
 
 import json
 import pathlib
-import sys
 
 from absl import flags
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(_ROOT))  # the repository, which need not be installed
-
 from cnn_zoo import list_models, load_torch_state_dict
+from cnn_zoo.command_line import load_config, run
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.models import published_setting
 from cnn_zoo.pretrained import conventions
 from cnn_zoo.pretrained.files import read_weights
-from cnn_zoo.training.command_line import load_config, run
 
 # The real dataset that a model is configured for, by the embedded one that it is tried on.
 _REAL = {

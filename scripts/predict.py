@@ -10,10 +10,8 @@ import sys
 
 from absl import flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the repository, which need not be installed
-
+from cnn_zoo.command_line import run
 from cnn_zoo.errors import UserError
-from cnn_zoo.training.command_line import run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
 _STEP = flags.DEFINE_string("step", "last", "Which checkpoint: a number, last or best.")
@@ -28,7 +26,7 @@ def main(*files: str) -> None:
   if _WORKDIR.value is None:
     raise UserError("--workdir is missing; valid: the folder of a run, as train.py prints it")
   from cnn_zoo.data import CorruptRecordError
-  from cnn_zoo.training.prediction import predict
+  from cnn_zoo.runs.prediction import predict
 
   out = pathlib.Path(_OUT.value) if _OUT.value else None
   options = {"test": _TEST.value, "step": _STEP.value, "weights": _WEIGHTS.value, "out": out, "top": _TOP.value}

@@ -3,12 +3,9 @@
 `--list` says which datasets there are and which of them are prepared.
 """
 
-import pathlib
 import sys
 
 from absl import app, flags, logging
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the repository, which need not be installed
 
 from cnn_zoo.data.datasets import DATASETS, data_directory, is_prepared, list_datasets, make_builder
 from cnn_zoo.data.embedded import EMBEDDED

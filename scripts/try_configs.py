@@ -14,10 +14,8 @@ import tempfile
 from absl import flags
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(_ROOT))  # the repository, which need not be installed
-
-from cnn_zoo.inspection.config_trials import select_configs, to_text, try_config
-from cnn_zoo.training.command_line import run
+from cnn_zoo.benchmarks.config_trials import select_configs, to_text, try_config
+from cnn_zoo.command_line import run
 
 _STEPS = flags.DEFINE_integer("steps", 30, "How many steps of each.")
 _BATCH = flags.DEFINE_integer("batch", None, "Examples in a step (default: what the configuration says).")

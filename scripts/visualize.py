@@ -7,18 +7,15 @@ scene, beside resizing.
 """
 
 import pathlib
-import sys
 
 from absl import flags
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(_ROOT))  # the repository, which need not be installed
-
+from cnn_zoo.command_line import load_config, run
+from cnn_zoo.describe.comparison import compare, to_markdown
 from cnn_zoo.errors import UserError
-from cnn_zoo.inspection.comparison import compare, to_markdown
-from cnn_zoo.inspection.curves import compare_curves
-from cnn_zoo.inspection.diagrams import draw_convolutions
-from cnn_zoo.training.command_line import load_config, run
+from cnn_zoo.plots.curves import compare_curves
+from cnn_zoo.plots.diagrams import draw_convolutions
 
 _OUT = flags.DEFINE_string("out", None, "convolutions: the folder to draw into (docs/convolutions); others: the PNG.")
 _WORKDIR = flags.DEFINE_multi_string("workdir", [], "runs: the folder of a run; give two or more.")
@@ -44,7 +41,7 @@ def runs() -> None:
 def upsampling() -> None:
   """Draws enlarged maps of untrained networks."""
   from cnn_zoo import data
-  from cnn_zoo.inspection.enlargements import draw_enlargements
+  from cnn_zoo.plots.enlargements import draw_enlargements
 
   out = pathlib.Path(_OUT.value or "upsampling.png")
   settings = load_config(str(_ROOT / "configs" / "unet.py")).data

@@ -5,10 +5,10 @@ import os
 import sys
 
 import pytest
-import runner
 
 import train
-from cnn_zoo.training import command_line
+from cnn_zoo import command_line
+from tests.helpers import ROOT, runner
 
 LENET5 = "--config=configs/lenet5.py"
 
@@ -104,7 +104,7 @@ def forget_flags():
 def test_mistake(case, tmp_path, capsys, monkeypatch):
   """In this process: the same functions that train.py calls, with the same flags."""
   typed, says = TYPED[case]
-  monkeypatch.chdir(runner.ROOT)
+  monkeypatch.chdir(ROOT)
   forget_flags()
   argv = ["train.py", f"--workdir={tmp_path / 'run'}", *typed]
   monkeypatch.setattr(sys, "argv", argv)  # where ml_collections looks for overrides
@@ -204,7 +204,7 @@ def test_default_workdir(monkeypatch):
   config = command_line.config_flags.DEFINE_config_file("config", None, "", flag_values=flags)
   argv = [
     "train.py",
-    f"--config={runner.ROOT}/configs/lenet5.py:mnist",
+    f"--config={ROOT}/configs/lenet5.py:mnist",
     "--config.steps=3",
     "--config.optimizer.name=sgd",
     "--config.data.workers=2",

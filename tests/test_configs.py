@@ -3,19 +3,19 @@
 import jax
 import numpy as np
 import pytest
-import runner
 from flax import nnx
 
 from cnn_zoo import convolutions, data
+from cnn_zoo.benchmarks.config_trials import Trial, select_configs, to_text, try_config
 from cnn_zoo.errors import UserError
-from cnn_zoo.inspection.config_trials import Trial, select_configs, to_text, try_config
 from cnn_zoo.models import abstract_model
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
 from cnn_zoo.training.setup import check_settings, check_task
 from cnn_zoo.training.step import make_gradient, make_update
+from tests.helpers import ROOT, runner
 
-CONFIGS = [path.stem for path in select_configs(runner.ROOT / "configs")]
+CONFIGS = [path.stem for path in select_configs(ROOT / "configs")]
 QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast, but runs slower
 WIDE = ("vgg11_bn", "resnet18")  # whose steps would take longer than their compilation
 
@@ -77,7 +77,7 @@ def test_a_family_trains(name):
 
 def test_trials(tmp_path):
   """What scripts/try_configs.py makes of a run that ends well, of one that does not, and of losses."""
-  lenet, wrong = runner.ROOT / "configs" / "lenet5.py", runner.ROOT / "configs" / "m5.py"
+  lenet, wrong = ROOT / "configs" / "lenet5.py", ROOT / "configs" / "m5.py"
   good = try_config(lenet, tmp_path / "good", steps=8, batch=32)
   assert (good.name, good.parameters, len(good.losses), good.verdict) == ("lenet5", 61_706, 8, "ok")
   assert good.first == pytest.approx(np.mean(good.losses[:3])) and good.last == pytest.approx(np.mean(good.losses[5:]))
@@ -105,9 +105,9 @@ def test_trials(tmp_path):
 )
 def test_mistakes_of_trials(call, says):
   with pytest.raises(UserError, match=says):
-    call(runner.ROOT / "configs")
+    call(ROOT / "configs")
 
 
 def test_select_configs():
-  names = [path.stem for path in select_configs(runner.ROOT / "configs", ["resnet18", "lenet5"])]
+  names = [path.stem for path in select_configs(ROOT / "configs", ["resnet18", "lenet5"])]
   assert names == ["lenet5", "resnet18"] and len(CONFIGS) > 60 and not {"base", "__init__"} & set(CONFIGS)

@@ -1,7 +1,7 @@
 """Convolutions: what they compute (a class a kind, a name a variant) and how each is executed (`execution`)."""
 
 from cnn_zoo.convolutions.convolution import Convolution
-from cnn_zoo.convolutions.execution import lowering
+from cnn_zoo.convolutions.lowerings.rules import lowering
 from cnn_zoo.convolutions.separable import (
   DepthwiseSeparableConvolution,
   InvertedBottleneck,

@@ -8,8 +8,8 @@ from flax import nnx
 
 from cnn_zoo.convolutions import initializers
 from cnn_zoo.convolutions.arithmetic import Padding, output_sizes, padding_pairs, per_axis, resolve_padding
-from cnn_zoo.convolutions.execution import convolve
 from cnn_zoo.convolutions.initializers import Initializer
+from cnn_zoo.convolutions.lowerings.rules import convolve
 from cnn_zoo.errors import InputTooSmallError, UserError
 
 

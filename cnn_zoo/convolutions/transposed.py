@@ -9,8 +9,8 @@ from flax import nnx
 from cnn_zoo.convolutions import initializers
 from cnn_zoo.convolutions.arithmetic import Padding, per_axis, transposed_crops, transposed_output_sizes
 from cnn_zoo.convolutions.convolution import check_groups, check_input, check_kernel_size
-from cnn_zoo.convolutions.execution import convolve_transposed
 from cnn_zoo.convolutions.initializers import Initializer
+from cnn_zoo.convolutions.lowerings.rules import convolve_transposed
 from cnn_zoo.errors import InputTooSmallError, UserError
 
 

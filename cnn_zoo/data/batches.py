@@ -20,14 +20,14 @@ import jax
 import numpy as np
 from absl import flags
 
-from cnn_zoo.data import clips, images, scenes, signals
 from cnn_zoo.data.datasets import Dataset, DatasetInfo
 from cnn_zoo.data.decode import CorruptRecordError
+from cnn_zoo.data.kinds import clip, image, scene, waveform
 from cnn_zoo.errors import UserError, check_name
 
 # What makes examples of each kind of dataset, with the names that all four modules have: `SETTINGS`, the fields that it
 # reads, `shapes` of an example, and `make_example`.
-KINDS = {"image": images, "waveform": signals, "clip": clips, "scene": scenes}
+KINDS = {"image": image, "waveform": waveform, "clip": clip, "scene": scene}
 
 # Smallest and largest value of each numeric setting.
 LIMITS = {
@@ -161,7 +161,7 @@ def _check(dataset: Dataset, settings, batch_size: int, process_count: int) -> t
         f"valid: {nothing!r}"
       )
   if "crop" in read:
-    check_name("data.crop", settings.crop, images.CROPS)
+    check_name("data.crop", settings.crop, image.CROPS)
   for name, (low, high) in LIMITS.items():
     if name in ("workers", *read) and not low <= settings[name] <= high:
       raise UserError(f"data.{name}={settings[name]} must be from {low} to {high}")
@@ -220,7 +220,7 @@ def _test_example(dataset: Dataset, settings: types.SimpleNamespace, position: i
   if position < dataset.num_test:
     return _example(dataset, "test", position, settings)
   inputs, label = KINDS[dataset.kind].shapes(settings, dataset.channels)
-  no_label = np.full(label.shape, scenes.IGNORE if dataset.kind == "scene" else 0, label.dtype)
+  no_label = np.full(label.shape, scene.IGNORE if dataset.kind == "scene" else 0, label.dtype)
   return {"input": np.zeros(inputs.shape, inputs.dtype), "label": no_label, "mask": np.False_}
 
 

@@ -12,7 +12,7 @@ from jax import lax
 from cnn_zoo.convolutions import Convolution
 from cnn_zoo.convolutions.arithmetic import per_axis
 from cnn_zoo.convolutions.initializers import Initializer, he_normal_fan_out
-from cnn_zoo.convolutions.windows import once, pad
+from cnn_zoo.convolutions.lowerings.windows import once, pad
 from cnn_zoo.errors import check_name
 
 INTERPOLATIONS = ("bilinear", "nearest")

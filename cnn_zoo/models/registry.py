@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from cnn_zoo.errors import UserError, check_name, nearest
-from cnn_zoo.models.slot import parse_convolution, replace_convolutions
+from cnn_zoo.models.surgery import parse_convolution, replace_convolutions
 
 
 class Setting(NamedTuple):

@@ -103,7 +103,7 @@ def _family(model, source):
   """The file that knows the published weights of the model's family."""
   check_name("source", source, SOURCES)
   name = type(model).__module__.rsplit(".", 1)[-1]
-  module = f"{__package__}.{name}"
+  module = f"{__package__}.families.{name}"
   family = importlib.import_module(module) if importlib.util.find_spec(module) else None
   known = [known for known in SOURCES if hasattr(family, known)]
   if source not in known:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from cnn_zoo import convolutions, data
 from cnn_zoo.errors import UserError
-from cnn_zoo.inspection.curves import draw_curves
+from cnn_zoo.plots.curves import draw_curves
 from cnn_zoo.training import setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.initialization import load_initial_weights

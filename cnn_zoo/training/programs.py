@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_zoo import convolutions, data
+from cnn_zoo.describe.least_input import least_input
 from cnn_zoo.errors import InputTooSmallError, UserError
-from cnn_zoo.inspection.least_input import least_input
 from cnn_zoo.tasks import get_task
 from cnn_zoo.training import setup
 from cnn_zoo.training.mesh import replicate, replicated, shard_batch, sharded

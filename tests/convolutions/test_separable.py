@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from reference import assert_close, reference
 
 from cnn_zoo.convolutions import (
   Convolution,
@@ -14,6 +13,7 @@ from cnn_zoo.convolutions import (
   SpatiallySeparableConvolution,
 )
 from cnn_zoo.layers import BatchNorm
+from tests.helpers.reference import assert_close, reference
 
 
 def shapes(layer):

@@ -3,18 +3,18 @@ import json
 
 import jax
 import jax.numpy as jnp
-import make_transposed_golden as golden
 import numpy as np
 import pytest
-import traced
 from flax import nnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax import lax
-from reference import assert_close, footprint
 
 from cnn_zoo.convolutions import Convolution, TransposedConvolution, initializers, lowering
 from cnn_zoo.errors import UserError
+from tests.helpers import make_transposed_golden as golden
+from tests.helpers import traced
+from tests.helpers.reference import assert_close, footprint
 
 GOLDEN = json.loads(gzip.decompress(golden.PATH.read_bytes()))
 

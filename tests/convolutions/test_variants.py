@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import traced
 from flax import nnx
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from jax import lax
-from reference import assert_close, footprint
 
 from cnn_zoo.convolutions import create_convolution, initializers, list_convolutions, lowering
 from cnn_zoo.errors import UserError
+from tests.helpers import traced
+from tests.helpers.reference import assert_close, footprint
 
 EACH = pytest.mark.parametrize("name", list_convolutions())
 CONVOLUTIONS = pytest.mark.parametrize("name", [name for name in list_convolutions() if name != "transposed"])

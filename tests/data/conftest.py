@@ -1,9 +1,9 @@
 """The embedded digits, prepared once per session."""
 
 import pytest
-from tiny_datasets import make_settings
 
 from cnn_zoo.data import Dataset, open_dataset
+from tests.helpers.tiny_datasets import make_settings
 
 
 @pytest.fixture(scope="session")

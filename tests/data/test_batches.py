@@ -7,10 +7,11 @@ import time
 
 import numpy as np
 import pytest
-from tiny_datasets import AUGMENTED, KINDS, encode_png, make_dataset, make_settings
 
 from cnn_zoo.data import CorruptRecordError, DatasetInfo, batch_shapes, input_shape, test_batches, train_batches
 from cnn_zoo.errors import UserError
+from tests.helpers import ROOT
+from tests.helpers.tiny_datasets import AUGMENTED, KINDS, encode_png, make_dataset, make_settings
 
 
 def take(batches, count):
@@ -303,8 +304,8 @@ def test_corrupt_record_can_be_stepped_over():
 # Prints the process ids of its workers, has itself and them interrupted, goes on, and is killed.
 KILLED = """
 import multiprocessing, os, signal, sys
-sys.path.insert(0, "tests/data")
-from tiny_datasets import make_dataset, make_settings
+sys.path.insert(0, ".")
+from tests.helpers.tiny_datasets import make_dataset, make_settings
 from cnn_zoo.data import train_batches
 if __name__ == "__main__":
   batches = train_batches(make_dataset(), make_settings(workers=2), seed=0, batch_size=4)
@@ -324,8 +325,8 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_workers_outlive_signals_but_not_their_parent():
   command = [sys.executable, "-c", KILLED]
-  root = pathlib.Path(__file__).parents[2]
-  result = subprocess.run(command, cwd=root, capture_output=True, text=True, start_new_session=True)
+
+  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, start_new_session=True)
   pids, rest = result.stdout.split("\n", 1)
   assert (len(pids.split()), rest, result.returncode) == (2, "went on\n", -9)
 

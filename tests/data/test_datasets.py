@@ -1,6 +1,5 @@
 import importlib
 import json
-import pathlib
 import pickle
 import shutil
 import subprocess
@@ -8,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_datasets import KINDS, make_settings
 
 from cnn_zoo.data import (
   DATASETS,
@@ -24,8 +22,8 @@ from cnn_zoo.data import (
 from cnn_zoo.data.datasets import Records
 from cnn_zoo.data.embedded import EMBEDDED
 from cnn_zoo.errors import UserError
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.helpers import ROOT
+from tests.helpers.tiny_datasets import KINDS, make_settings
 
 
 def test_digits(digits):
@@ -82,7 +80,7 @@ def test_what_is_known_before(tmp_path, name, num_classes, channels, task, kind,
   ],
 )
 def test_embedded_datasets_are_prepared_on_first_use(tmp_path, monkeypatch, name, sizes, augmentation):
-  module = importlib.import_module(f"cnn_zoo.data.{name}")
+  module = importlib.import_module(f"cnn_zoo.data.embedded.{name}")
   monkeypatch.setattr(module, sizes, {"train": 5, "test": 3})
   settings = make_settings(name=name, directory=str(tmp_path), **augmentation)
   info, dataset = dataset_info(settings), open_dataset(settings)

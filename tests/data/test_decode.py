@@ -8,9 +8,9 @@ import pytest
 import simplejpeg
 from PIL import Image
 from scipy.io import wavfile
-from tiny_datasets import encode_png
 
 from cnn_zoo.data.decode import CorruptRecordError, decode_image, decode_wav, image_size, resample
+from tests.helpers.tiny_datasets import encode_png
 
 
 def smooth(height, width, channels=3):

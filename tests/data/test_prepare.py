@@ -4,7 +4,6 @@ import contextlib
 import gzip
 import io
 import os
-import pathlib
 import struct
 import subprocess
 import sys
@@ -16,14 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import wavfile
-from tiny_datasets import make_settings
 
 from cnn_zoo.data import dataset_info, input_shape, open_dataset, test_batches, train_batches
 from cnn_zoo.data.decode import decode_image
 from cnn_zoo.data.prepare import prepare_dataset
 from cnn_zoo.errors import UserError
+from tests.helpers import ROOT
+from tests.helpers.tiny_datasets import make_settings
 
-ROOT = pathlib.Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
 
 

@@ -1,14 +1,14 @@
-import golden
 import jax
 import numpy as np
 import pytest
-from checks import evaluated, images, traced_shape, trained
 from flax import nnx
 
 from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import local_response_normalization
 from cnn_zoo.models import abstract_model
+from tests.helpers import golden
+from tests.helpers.model_checks import evaluated, images, traced_shape, trained
 
 NAMES = ("alexnet", "alexnet_two_towers")
 TINY = {"num_classes": 5, "hidden_features": 16}

@@ -2,13 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import check_training, evaluated, images, traced_shape
 from flax import nnx
 
 from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model, published_setting
 from cnn_zoo.models.c3d import Stage
+from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
 
 TINY = {"num_classes": 5, "width": 0.125, "hidden_features": 16}
 

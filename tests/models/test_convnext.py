@@ -1,9 +1,7 @@
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import check_training, evaluated, images, traced_shape
 from flax import nnx
 
 from cnn_zoo import create_model, describe
@@ -13,6 +11,8 @@ from cnn_zoo.models import abstract_model
 from cnn_zoo.models.convnext import Block
 from cnn_zoo.training.optimizers import create_optimizer
 from configs import base
+from tests.helpers import golden
+from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
 
 TINY = {"channels": (8, 16, 16), "blocks": (1, 2, 1)}
 

@@ -1,9 +1,7 @@
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import check_gradients, images
 from flax import nnx
 
 from cnn_zoo import create_model, describe
@@ -11,6 +9,8 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model, deeplab, resnet
 from cnn_zoo.models.deeplab import DeepLabHead, Pyramid
 from cnn_zoo.models.fcn import FCNHead
+from tests.helpers import golden
+from tests.helpers.model_checks import check_gradients, images
 
 # torchvision's, with the auxiliary head that the published weights have.
 WITH_AUXILIARY = {"deeplabv3_resnet50": 42_004_074, "deeplabv3_resnet101": 60_996_202}

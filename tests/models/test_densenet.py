@@ -1,6 +1,5 @@
 import functools
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm, Linear
 from cnn_zoo.models import abstract_model
 from cnn_zoo.models.densenet import DenseBlock, DenseNet
+from tests.helpers import golden
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 

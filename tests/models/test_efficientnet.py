@@ -1,11 +1,9 @@
 import functools
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import check_training, evaluated, traced_shape
 from flax import nnx
 
 from cnn_zoo import create_model
@@ -14,6 +12,8 @@ from cnn_zoo.layers import BatchNorm, set_noise
 from cnn_zoo.models import abstract_model
 from cnn_zoo.models.efficientnet import SCALINGS, compound_scaling
 from cnn_zoo.models.scaling import scale_channels, scale_layers
+from tests.helpers import golden
+from tests.helpers.model_checks import check_training, evaluated, traced_shape
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 TINY = {"width": 0.25, "depth": 0.1}  # one block a stage

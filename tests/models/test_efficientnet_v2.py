@@ -1,8 +1,6 @@
-import golden
 import jax
 import numpy as np
 import pytest
-from checks import check_training, evaluated, images, traced_shape
 from flax import nnx
 
 from cnn_zoo import create_model
@@ -11,6 +9,8 @@ from cnn_zoo.layers import BatchNorm
 from cnn_zoo.models import abstract_model
 from cnn_zoo.models.efficientnet import MBConv
 from cnn_zoo.models.efficientnet_v2 import STAGES, FusedMBConv
+from tests.helpers import golden
+from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
 
 TINY = {"width": 0.25, "depth": 0.1}  # one block a stage, two where S has 15
 

@@ -1,9 +1,7 @@
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import check_gradients, evaluated, images, trained
 from flax import nnx
 
 from cnn_zoo import create_model, describe, load_torch_state_dict
@@ -12,6 +10,8 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.layers import resize
 from cnn_zoo.models import abstract_model, fcn, resnet, vgg
 from cnn_zoo.pretrained.loading import match_tensors
+from tests.helpers import golden
+from tests.helpers.model_checks import check_gradients, evaluated, images, trained
 
 NETWORKS = tuple(fcn.FUSED)
 VGG_CONVOLUTIONS = 14_714_688  # of VGG-16

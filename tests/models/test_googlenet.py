@@ -1,9 +1,7 @@
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import QUICK, check_training, evaluated, images, traced_shape, trained
 from flax import nnx
 
 from cnn_zoo import create_model, describe, load_torch_state_dict
@@ -11,6 +9,8 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm, Dropout
 from cnn_zoo.models import abstract_model, googlenet
 from cnn_zoo.models.googlenet import BLOCKS, Channels
+from tests.helpers import golden
+from tests.helpers.model_checks import QUICK, check_training, evaluated, images, traced_shape, trained
 
 # Table 1: output size, parameters (in thousands) and multiply-adds (in millions), as it is printed.
 TABLE_1 = {

@@ -2,12 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import evaluated, images, traced_shape, trained
 from flax import nnx
 
 from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
+from tests.helpers.model_checks import evaluated, images, traced_shape, trained
 
 SIZES = {"lenet5": 32, "lenet_maxpool": 28}
 

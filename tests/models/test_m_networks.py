@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import check_training, evaluated, images, traced_shape
 from flax import nnx
 
 from cnn_zoo import create_model, describe
@@ -11,6 +10,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm
 from cnn_zoo.models import abstract_model
 from cnn_zoo.models.m_networks import TABLE_1, Column, Layer, ResidualBlock
+from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
 
 # The columns of Table 1, as they are printed: channels of each convolution, and max-pooling.
 COLUMNS = {

@@ -1,14 +1,14 @@
-import golden
 import jax
 import numpy as np
 import pytest
-from checks import check_training, evaluated, images, traced_shape
 from flax import nnx
 
 from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm
 from cnn_zoo.models import abstract_model
+from tests.helpers import golden
+from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
 
 
 def test_table_1():

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
-from traced import multiply_adds
 
 from cnn_zoo import convolutions, describe
 from cnn_zoo.models import abstract_model, published_setting
+from tests.helpers.traced import multiply_adds
 
 with open(pathlib.Path(__file__).with_name("published.csv")) as file:
   PUBLISHED = list(csv.DictReader(file))

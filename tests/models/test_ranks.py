@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import images, trained
 from flax import nnx
 
 from cnn_zoo import create_model
@@ -15,6 +14,7 @@ from cnn_zoo.convolutions import lowering
 from cnn_zoo.models import abstract_model, list_models, model_options, registry
 from cnn_zoo.models.densenet import Size
 from cnn_zoo.models.googlenet import Channels
+from tests.helpers.model_checks import images, trained
 
 
 @dataclasses.dataclass(frozen=True)

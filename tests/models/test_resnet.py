@@ -1,6 +1,5 @@
 import functools
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +13,7 @@ from cnn_zoo.layers import BatchNorm, Linear
 from cnn_zoo.models import abstract_model, model_options
 from cnn_zoo.models.resnet import LAYERS, BasicBlock, Bottleneck, PlainBlock, ResNet, stage_sampling
 from cnn_zoo.models.resnetv2 import PreActivationBasicBlock, PreActivationBottleneck, ResNetV2
+from tests.helpers import golden
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 NETWORKS = [

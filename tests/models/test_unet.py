@@ -2,13 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import check_gradients, evaluated, images
 from flax import nnx
 
 from cnn_zoo import create_model, describe
 from cnn_zoo.convolutions import Convolution
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
+from tests.helpers.model_checks import check_gradients, evaluated, images
 
 PAPERS = {"in_channels": 1, "num_classes": 2, "batch_norm": False}
 SMALL = {"in_channels": 2, "num_classes": 5, "features": 6, "depth": 2}

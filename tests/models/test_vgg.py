@@ -1,15 +1,15 @@
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import check_training, evaluated, images, traced_shape
 from flax import nnx
 
 from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.models.vgg import Stage
+from tests.helpers import golden
+from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
 
 TINY = {"num_classes": 5, "hidden_features": 16}
 # Table 1, columns A, B, D and E, as it is printed.

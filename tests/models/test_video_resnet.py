@@ -1,11 +1,9 @@
 import functools
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import check_gradients, evaluated, images, traced_shape
 from flax import nnx
 
 from cnn_zoo import describe
@@ -15,6 +13,8 @@ from cnn_zoo.layers import BatchNorm
 from cnn_zoo.models import abstract_model, model_options, published_setting, video_resnet
 from cnn_zoo.models.video_resnet import NETWORKS, Block, VideoResNet, channels_between
 from cnn_zoo.pretrained import conventions
+from tests.helpers import golden
+from tests.helpers.model_checks import check_gradients, evaluated, images, traced_shape
 
 
 @functools.cache

@@ -1,12 +1,12 @@
 import jax
 import numpy as np
 import pytest
-from checks import evaluated, images, traced_shape, trained
 from flax import nnx
 
 from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
+from tests.helpers.model_checks import evaluated, images, traced_shape, trained
 
 TINY = {"num_classes": 5, "hidden_features": 16}
 

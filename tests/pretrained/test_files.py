@@ -2,7 +2,6 @@
 
 import io
 import json
-import pathlib
 import pickle
 import zipfile
 
@@ -12,8 +11,9 @@ import pytest
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.pretrained.files import read_weights
+from tests.helpers import ROOT
 
-WEIGHTS = pathlib.Path(__file__).with_name("weights")
+WEIGHTS = ROOT / "tests" / "pretrained" / "weights"
 BASE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 EXPECTED = {
   "plain": BASE,

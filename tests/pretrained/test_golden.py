@@ -1,7 +1,8 @@
 """Our networks answer as torchvision's and timm's do to the same weights and the same input."""
 
-import golden
 import pytest
+
+from tests.helpers import golden
 
 
 @pytest.mark.parametrize("name", golden.references())

@@ -2,12 +2,10 @@
 
 import concurrent.futures
 import json
-import pathlib
 import subprocess
 import sys
 
 import cv2
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,19 +14,19 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from cnn_zoo import data, load_torch_state_dict
+from cnn_zoo.command_line import load_config
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained.conventions import IMAGENET, KINETICS, SYMMETRIC, normalization
+from cnn_zoo.runs.evaluation import evaluate, open_run
 from cnn_zoo.tasks import normalize
-from cnn_zoo.training.command_line import load_config
-from cnn_zoo.training.evaluation import evaluate, open_run
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
+from tests.helpers import ROOT, golden
 
-ROOT = pathlib.Path(__file__).parents[2]
-WEIGHTS = pathlib.Path(__file__).with_name("weights")
+WEIGHTS = ROOT / "tests" / "pretrained" / "weights"
 MODEL = "resnet18"
 
 

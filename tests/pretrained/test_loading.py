@@ -6,7 +6,6 @@ import re
 import sys
 import types
 
-import golden
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -20,6 +19,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm, Linear
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained.loading import match_tensors
+from tests.helpers import golden
 
 
 class Network(nnx.Module):
@@ -55,7 +55,7 @@ AUX_SHAPES = {"aux.0.weight": (5, 4), "aux.0.bias": (5,)}
 @pytest.fixture(autouse=True)
 def family(monkeypatch):
   """The file of names that belongs to `Network`."""
-  name = f"cnn_zoo.pretrained.{__name__}"
+  name = f"cnn_zoo.pretrained.families.{__name__.rpartition('.')[2]}"
   module = types.ModuleType(name)
   module.__spec__ = importlib.machinery.ModuleSpec(name, None)
   module.torchvision = lambda name: name

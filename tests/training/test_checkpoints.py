@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runner
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.loop import train
+from tests.helpers import runner
 
 
 def shapes(tree):

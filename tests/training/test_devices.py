@@ -4,9 +4,9 @@ import re
 import shutil
 
 import pytest
-import runner
 
 from cnn_zoo.training.loop import train
+from tests.helpers import runner
 
 EIGHT = "--xla_force_host_platform_device_count=8"
 

@@ -5,7 +5,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-import runner
 from flax import nnx
 
 from cnn_zoo.errors import UserError
@@ -17,6 +16,7 @@ from cnn_zoo.training.loop import train
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
 from cnn_zoo.training.state import Network
+from tests.helpers import runner
 
 
 def equal(a, b):

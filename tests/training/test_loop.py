@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
-import runner
 
 from cnn_zoo.training.loop import TrainingError, train
+from tests.helpers import runner
 
 ABSURD = {
   "optimizer.name": "sgd",

@@ -6,14 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
-import runner
 from sklearn.metrics import confusion_matrix
 
 from cnn_zoo import data
 from cnn_zoo.errors import UserError
-from cnn_zoo.training.evaluation import open_run
+from cnn_zoo.runs.evaluation import open_run
 from cnn_zoo.training.loop import train
 from configs import base
+from tests.helpers import ROOT, runner
 
 EIGHT = "--xla_force_host_platform_device_count=8"
 SHORT = {"steps": 4, "log_every_steps": 2, "batch_size": 8, "eval.batch_size": 80}
@@ -51,9 +51,9 @@ def test_waveforms_and_clips_are_classified(name, fields, tmp_path):
 
 
 def test_a_model_of_images_takes_waveforms():
-  config = runner.command_line.load_config(str(runner.ROOT / "configs/resnet18.py") + ":waveforms")
+  config = runner.command_line.load_config(str(ROOT / "configs/resnet18.py") + ":waveforms")
   assert (config.model.rank, config.task) == (1, "classification")
-  config = runner.command_line.load_config(str(runner.ROOT / "configs/resnet18.py") + ":ucf101")
+  config = runner.command_line.load_config(str(ROOT / "configs/resnet18.py") + ":ucf101")
   assert (config.model.rank, config.data.image_size) == (3, 112)
 
 

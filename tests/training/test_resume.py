@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-import runner
 
 from cnn_zoo.data.batches import _Stream
+from cnn_zoo.runs.evaluation import evaluate
 from cnn_zoo.training import setup
-from cnn_zoo.training.evaluation import evaluate
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
+from tests.helpers import runner
 
 
 def check_same(workdir, whole, config):

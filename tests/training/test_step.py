@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runner
 
 from cnn_zoo import data
 from cnn_zoo.training.mesh import create_mesh, shard_batch
 from cnn_zoo.training.programs import Programs, evaluated_weights
+from tests.helpers import runner
 
 
 def take_steps(steps, name="lenet5", **fields):

@@ -1,0 +1,1 @@
+"""Timing next to XLA and PyTorch, and trials of whole configurations."""

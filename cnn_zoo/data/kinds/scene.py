@@ -1,0 +1,82 @@
+"""What happens to one scene and its label map between their record and their batch: the same to both.
+
+Pixels are interpolated, labels never: each pixel of a label map has the class of the nearest one it comes from.
+"""
+
+import cv2
+import jax
+import numpy as np
+
+from cnn_zoo.data.decode import CorruptRecordError, decode_image
+from cnn_zoo.data.kinds import image as pixels
+
+# The fields of `config.data` that are read here, besides those that every kind of dataset has.
+SETTINGS = pixels.SETTINGS
+
+IGNORE = 255  # the label of pixels that have none, in records as in batches
+
+
+def shapes(settings, channels: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+  """Shapes and dtypes of an example's input and label."""
+  scene, _ = pixels.shapes(settings, channels)
+  return scene, jax.ShapeDtypeStruct(scene.shape[:2], np.uint8)
+
+
+def make_example(record: dict, dataset, settings, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+  """Input and label of `{"image": encoded bytes, "segmentation_mask": encoded bytes}`.
+
+  With `rng` it is a training example. What a shift, a rotation or a zoom uncovers is ignored.
+
+  Returns:
+    uint8 [image_size, image_size, channels] and uint8 [image_size, image_size].
+
+  Raises:
+    CorruptRecordError: image or mask do not decode, differ in size, or the mask has a value that is no class.
+  """
+  data, channels = record["image"], dataset.channels
+  labels = _labels(decode_image(record["segmentation_mask"], channels=1)[:, :, 0], dataset)
+  height, width = pixels.image_size(data)
+  if labels.shape != (height, width):
+    raise CorruptRecordError(f"the image has {height} x {width} pixels, its mask {labels.shape[0]} x {labels.shape[1]}")
+  if rng is None:
+    return pixels.plain_image(data, channels, settings), _plain_labels(labels, settings)
+  view = pixels.random_view(data, settings, rng)
+  scene = pixels.view_image(data, channels, settings.image_size, view)
+  return scene, _view_labels(labels, settings.image_size, view)
+
+
+def _labels(mask: np.ndarray, dataset) -> np.ndarray:
+  """The classes, from 0 on, that a mask's values stand for."""
+  unknown = IGNORE - 1
+  classes = np.full(256, unknown, np.uint8)
+  classes[IGNORE] = IGNORE
+  classes[dataset.first_label : dataset.first_label + dataset.num_classes] = np.arange(dataset.num_classes)
+  labels = classes[mask]
+  if (labels == unknown).any():
+    raise CorruptRecordError(f"the mask has the value {mask[labels == unknown][0]}, which is no class")
+  return labels
+
+
+def _view_labels(labels: np.ndarray, size: int, view: pixels.View) -> np.ndarray:
+  """The labels of what `image.view_image` shows: uint8 [size, size]."""
+  if view.box is not None:
+    top, left, height, width = view.box
+    labels = labels[top : top + height, left : left + width]
+  labels = _nearest(labels, size, size)
+  if view.matrix is not None:
+    border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": IGNORE}
+    labels = cv2.warpAffine(labels, view.matrix, (size, size), flags=cv2.INTER_NEAREST, **border)
+  return labels[:, ::-1] if view.flip else labels
+
+
+def _plain_labels(labels: np.ndarray, settings) -> np.ndarray:
+  """The labels of what `image.plain_image` shows: uint8 [image_size, image_size]."""
+  size = settings.image_size
+  if settings.crop == "random":
+    return pixels.centre(_nearest(labels, *pixels.scaled(*labels.shape, round(size / settings.test_crop))), size)
+  return _nearest(labels, size, size)
+
+
+def _nearest(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+  # Unlike INTER_NEAREST, it takes the pixel under the centre of the new one, not under its corner.
+  return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)

@@ -1,0 +1,1 @@
+"""Names that torchvision and timm give to the tensors of each family of models."""

@@ -1,0 +1,73 @@
+"""eval.py says what the run said, whatever the batch size and the devices."""
+
+import json
+
+import pytest
+from tests.helpers import runner
+
+from cnn_zoo.errors import UserError
+from cnn_zoo.runs.evaluation import evaluate
+
+EIGHT = "--xla_force_host_platform_device_count=8"
+
+
+def check(result, row):
+  assert result["step"] == row["step"] and result["examples"] == 360
+  assert (result["top1"], result["top5"]) == (row["top1"], row["top5"])
+  assert result["loss"] == pytest.approx(row["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [360, 64, 7])
+def test_batch_size(batch_size, whole_run, capsys):
+  config = runner.load("lenet5", **runner.UNEVEN, **{"eval.batch_size": batch_size})
+  result = evaluate(config, whole_run)
+  check(result, runner.rows(whole_run, "test")[-1])
+  assert result["weights"] == "ema"
+  out = capsys.readouterr().out
+  assert json.loads(out.splitlines()[-1]) == result
+  assert "lenet5" in out.splitlines()[-3] and "top1" in out
+
+
+def test_command(whole_run):
+  """Without --config, the run's own; on eight devices the same."""
+  one = runner.start(["eval.py", f"--workdir={whole_run}"])
+  arguments = ["--config=configs/lenet5.py", "--config.ema_decay=0.9", "--config.steps=90"]
+  cache = f"--config.compilation_cache={runner.CACHE}"
+  eight = runner.start(
+    ["eval.py", f"--workdir={whole_run}", *arguments, cache, "--config.eval.batch_size=7"], XLA_FLAGS=EIGHT
+  )
+  for process in (one, eight):
+    out, _ = runner.finish(process)
+    check(json.loads(out.splitlines()[-1]), runner.rows(whole_run, "test")[-1])
+
+
+def test_steps(whole_run):
+  tests = {row["step"]: row for row in runner.rows(whole_run, "test")}
+  best = evaluate(None, whole_run, "best")
+  assert best["top1"] == max(row["top1"] for row in tests.values())
+  check(best, tests[best["step"]])
+  check(evaluate(None, whole_run, "90"), tests[90])
+  saved = runner.saved_steps(whole_run)
+  for wrong in ("1", "lats", "-1"):
+    with pytest.raises(
+      UserError, match=f"step='{wrong}' is not there; valid: last, best, {', '.join(map(str, saved))}"
+    ):
+      evaluate(None, whole_run, wrong)
+
+
+def test_weights(whole_run):
+  """Averaged weights and raw ones are different networks."""
+  raw = evaluate(None, whole_run, weights="raw")
+  assert raw["weights"] == "raw"
+  assert raw["loss"] != pytest.approx(runner.rows(whole_run, "test")[-1]["loss"], rel=1e-3)
+
+
+def test_another_model(whole_run):
+  config = runner.load("efficientnet_b0", **runner.UNEVEN)
+  with pytest.raises(UserError, match=r"holds another run .*model.name: 'lenet5' -> 'efficientnet_b0'"):
+    evaluate(config, whole_run)
+
+
+def test_no_run(tmp_path):
+  with pytest.raises(UserError, match="holds no run"):
+    evaluate(None, tmp_path)
