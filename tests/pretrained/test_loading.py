@@ -230,7 +230,7 @@ def test_old_names(family):
 
 def test_sources(family):
   assert refusal(values(), source="keras") == "source='keras' is not known; valid: timm, torchvision"
-  says = f"source='timm' has no weights for a Network of {__name__}; valid: torchvision"
+  says = f"source='timm' has no weights for a Network of {__name__.rpartition('.')[2]}; valid: torchvision"
   assert refusal(values(), source="timm") == says
   with pytest.raises(UserError, match="source='timm' has no weights for a LeNet5 of lenet; none are known"):
     load_torch_state_dict(abstract_model("lenet5"), {}, "timm")
