@@ -12,7 +12,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from cnn_zoo.errors import UserError, check_name, nearest
-from cnn_zoo.memory import keep_freed_memory
+from cnn_zoo.memory import configure_runtime
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(2)
 
-  keep_freed_memory()
+  configure_runtime()
   logging.set_verbosity(logging.ERROR)  # TFDS and Orbax tell of every file they touch
 
   def chosen(rest):
