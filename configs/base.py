@@ -56,6 +56,7 @@ def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   config.data.image_size = 32  # pixels a side that the model sees, of images, clips and scenes
   config.data.frames = 16  # of a clip
   config.data.samples = 8000  # of a waveform
+  config.data.validation = 0.1  # share of the training examples that is held out; the best checkpoint is chosen on it
   config.data.workers = 0  # processes that load and augment; 0: threads of this process
   config.data.crop = "resize"  # training crops: resize (the whole image) or random (Inception's random resized crop)
   config.data.min_area = 0.08  # crop="random": the smallest share of the image's area
@@ -93,6 +94,8 @@ def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   config.schedule.warmup_epochs = 0.0  # of linear growth from zero
   config.schedule.decay_rate = 0.1  # schedule="step"
   config.schedule.decay_epochs = 30.0  # schedule="step"
+
+  config.schedule.extend = False  # whether a longer run may go on from a shorter one with schedule="cosine"
 
   config.batch_norm = ConfigDict()
   config.batch_norm.momentum = placeholder(float)  # of the running averages; None: the architecture's

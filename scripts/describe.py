@@ -89,7 +89,11 @@ def _configured(config):
   info = dataset_info(config.data, prepared=False)
   options = config.model.to_dict()
   model = abstract_model(
-    options.pop("name"), num_classes=info.num_classes, in_channels=info.channels, dtype=compute_dtype(config), **options
+    options.pop("name"),
+    num_classes=info.num_classes,
+    in_channels=info.channels,
+    dtype=compute_dtype(config, jax.default_backend()),
+    **options,
   )
   return model, input_shape(config.data, info)
 

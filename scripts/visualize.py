@@ -14,7 +14,6 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 from cnn_zoo.command_line import load_config, run
 from cnn_zoo.describe.comparison import compare, to_markdown
 from cnn_zoo.errors import UserError
-from cnn_zoo.plots.curves import compare_curves
 from cnn_zoo.plots.diagrams import draw_convolutions
 
 _OUT = flags.DEFINE_string("out", None, "convolutions: the folder to draw into (docs/convolutions); others: the PNG.")
@@ -34,7 +33,9 @@ def runs() -> None:
   """Draws runs beside each other."""
   if not _OUT.value:
     raise UserError("--out is missing; valid: --out=FILE.png")
-  compare_curves([pathlib.Path(workdir) for workdir in _WORKDIR.value], pathlib.Path(_OUT.value))
+  from cnn_zoo.runs.comparison import compare_runs
+
+  compare_runs(_WORKDIR.value, pathlib.Path(_OUT.value))
   print(_OUT.value)
 
 

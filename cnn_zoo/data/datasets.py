@@ -94,6 +94,8 @@ class Dataset:
   num_test: int
   kind: str = "image"
   first_label: int = 0
+  validation: Sequence[dict] | None = None
+  num_validation: int = 0
 
   @property
   def task(self) -> str:
@@ -144,7 +146,32 @@ def open_dataset(settings) -> Dataset:
   if settings.name in embedded.EMBEDDED and not is_prepared(builder):
     embedded.prepare(settings.name, data_directory(settings.directory))
     builder = _builder(settings)
-  return _open(settings.name, builder)
+  dataset = _open(settings.name, builder)
+  if not settings.get("validation", 0.0):
+    return dataset
+  import numpy as np
+
+  order = np.random.default_rng(0).permutation(dataset.num_train)
+  held = round(settings.validation * dataset.num_train)
+  part = lambda indices: _Part(dataset.train, sorted(indices.tolist()))
+  return dataclasses.replace(
+    dataset,
+    train=part(order[held:]),
+    validation=part(order[:held]),
+    num_train=dataset.num_train - held,
+    num_validation=held,
+  )
+
+
+class _Part(Sequence):
+  def __init__(self, records, indices):
+    self.records, self.indices = records, indices
+
+  def __len__(self):
+    return len(self.indices)
+
+  def __getitem__(self, index):
+    return self.records[self.indices[index]]
 
 
 def dataset_info(settings, *, prepared: bool = True) -> DatasetInfo:

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.training.logging import read_metrics
 
 _METRICS = {"top1": "top-1 accuracy", "mean_iou": "mean IoU"}  # what runs are compared by, besides the loss
 _SMOOTHING = 5  # logged training losses of which the mean is drawn
 
 
-def draw_curves(metrics: Path, picture: Path, title: str, metric: str, label: str) -> None:
+def draw_curves(rows: Sequence[dict], picture: Path, title: str, metric: str, label: str) -> None:
   """Draws loss, a metric and learning rate of a metrics.jsonl into a PNG.
 
   Args:
@@ -27,7 +26,6 @@ def draw_curves(metrics: Path, picture: Path, title: str, metric: str, label: st
   matplotlib.use("Agg")
   import matplotlib.pyplot as plt
 
-  rows = read_metrics(metrics)
   split = {name: [row for row in rows if row["split"] == name] for name in ("train", "test")}
   style = {"train": {"color": "#4C72B0", "lw": 1.2}, "test": {"color": "#DD8452", "lw": 2, "marker": "o", "ms": 3}}
   figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), constrained_layout=True)
@@ -59,7 +57,7 @@ def draw_curves(metrics: Path, picture: Path, title: str, metric: str, label: st
   plt.close(figure)
 
 
-def compare_curves(workdirs: Sequence[Path], picture: Path) -> None:
+def compare_curves(runs: dict, picture: Path) -> None:
   """Draws the training losses and the test metrics of several runs over their epochs into a PNG.
 
   The loss is on a logarithmic scale, a running mean in front of the logged values; the metric is top-1 accuracy or mean
@@ -73,7 +71,6 @@ def compare_curves(workdirs: Sequence[Path], picture: Path) -> None:
     UserError: for less than two runs, a folder without metrics, runs that have no metric in common, and a picture that
       is no PNG.
   """
-  runs = {workdir: read_metrics(workdir / "metrics.jsonl") for workdir in workdirs}
   if len(runs) < 2:
     raise UserError(f"workdir={', '.join(map(str, runs)) or 'none'}: give the folders of two different runs or more")
   for workdir, rows in runs.items():
@@ -94,7 +91,7 @@ def compare_curves(workdirs: Sequence[Path], picture: Path) -> None:
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True)
   for number, (workdir, rows) in enumerate(runs.items()):
     train, test = ([row for row in rows if row["split"] == split] for split in ("train", "test"))
-    style = {"color": f"C{number}", "label": workdir.resolve().name}
+    style = {"color": f"C{number}", "label": Path(workdir).resolve().name}
     epochs, losses = ([row[field] for row in train] for field in ("epoch", "loss"))
     left.plot(epochs, losses, color=style["color"], lw=0.8, alpha=0.3)
     left.plot(epochs, running_mean(losses), lw=1.8, **style)

@@ -33,6 +33,11 @@ def create_mesh() -> Mesh:
   return Mesh(np.asarray(devices), ("data",))
 
 
+def platform(mesh: Mesh) -> str:
+  """The platform of the devices: "cpu", "gpu" or "tpu"."""
+  return mesh.devices.flat[0].platform
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """The same array on every device."""
   return NamedSharding(mesh, PartitionSpec())

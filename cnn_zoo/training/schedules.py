@@ -1,5 +1,8 @@
 """Learning rate by step."""
 
+import math
+from fractions import Fraction
+
 import jax
 import optax
 from ml_collections import ConfigDict
@@ -37,3 +40,9 @@ def create_schedule(settings: ConfigDict, peak: float, total_steps: int, steps_p
   if warmup:
     main = optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
   return jax.jit(main)
+
+
+def training_steps(config: ConfigDict, num_train: int) -> int:
+  """The number of steps of a run."""
+  epochs = Fraction(str(config.epochs))
+  return config.steps if config.steps is not None else math.ceil(epochs * num_train / config.batch_size)

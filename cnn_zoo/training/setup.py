@@ -28,22 +28,21 @@ FREE_FIELDS = (
   "checkpoint.keep",
   "eval.batch_size",
   "on_nan",
+  "epochs",
+  "steps",
+  "schedule.extend",
 )
 
 
-# Fields that runs of before there were clips and waveforms lack, with the values that they had all the same.
-_ADDED = {"data.frames": 16, "data.samples": 8000, "data.time_shift": 0.0, "data.gain": 0.0, "data.noise": 0.0}
-
-
-def compute_dtype(config: ConfigDict):
+def compute_dtype(config: ConfigDict, platform: str):
   """What the model computes in: `config.dtype`, where "auto" is bfloat16 on GPUs and TPUs and float32 on CPUs."""
   check_name("config.dtype", config.dtype, [*_DTYPES, "auto"])
   if config.dtype == "auto":
-    return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+    return jnp.float32 if platform == "cpu" else jnp.bfloat16
   return _DTYPES[config.dtype]
 
 
-def build_network(config: ConfigDict, num_classes: int, channels: int) -> Network:
+def build_network(config: ConfigDict, num_classes: int, channels: int, dtype=jnp.float32) -> Network:
   """The model that `config.model` describes, with weights drawn from `config.seed`."""
   options = config.model.to_dict()
   name = options.pop("name")
@@ -52,7 +51,7 @@ def build_network(config: ConfigDict, num_classes: int, channels: int) -> Networ
     name,
     num_classes=num_classes,
     in_channels=channels,
-    dtype=compute_dtype(config),
+    dtype=dtype,
     rngs=rngs,
     **{option: value for option, value in options.items() if value is not None},
   )
@@ -79,17 +78,6 @@ def enable_compilation_cache(config: ConfigDict) -> None:
     jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def open_workdir(workdir: Path) -> None:
-  """Makes the folder; raises UserError if it cannot be written."""
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    probe = workdir / f".write_test_{jax.process_index()}"
-    probe.touch()
-    probe.unlink()
-  except OSError as error:
-    raise UserError(f"workdir={str(workdir)!r} cannot be written: {error.strerror}; give another --workdir") from None
 
 
 def check_settings(config: ConfigDict) -> None:
@@ -137,7 +125,7 @@ def check_same_run(saved: dict, config: ConfigDict, workdir: Path) -> None:
 def differences(saved: dict, config: ConfigDict) -> list[str]:
   """Where `config` differs from a saved one so that the run would not be the same: 'field: old -> new'."""
   new = _flat(json.loads(json.dumps(config.to_dict())))
-  old = {field: value for field, value in _ADDED.items() if field in new} | _flat(saved)
+  old = _flat(saved)
   fields = sorted(new | old, key=lambda field: not field.startswith("model."))  # another model says the most
   return [
     f"{field}: {old.get(field)!r} -> {new.get(field)!r}"

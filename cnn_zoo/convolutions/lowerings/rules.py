@@ -23,7 +23,7 @@ _lowering = "auto"
 
 
 @contextlib.contextmanager
-def lowering(name: str):
+def lowering(name: str, platform: str | None = None):
   """Within the context, convolutions that are traced use this lowering: "auto" (the measured best) or "lax"."""
   global _lowering
   check_name("convolution_lowering", name, LOWERINGS)
