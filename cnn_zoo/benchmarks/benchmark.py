@@ -24,6 +24,7 @@ from cnn_zoo.benchmarks.shapes import GROUPS, Shape
 from cnn_zoo.benchmarks.timing import Peak, contender, interleave, machine_facts
 from cnn_zoo.convolutions import lowering
 from cnn_zoo.convolutions.lowerings.rules import convolve, convolve_transposed
+from cnn_zoo.convolutions.lowerings.windows import Geometry
 from cnn_zoo.describe.summary import describe
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.layers.noise import set_noise
@@ -141,7 +142,8 @@ def convolution(shape: Shape, x: jax.Array, kernel: jax.Array) -> jax.Array:
   """The convolution that `shape` describes, in the lowering of the context."""
   axes = len(shape.sizes)
   execute = convolve_transposed if shape.transposed else convolve
-  return execute(x, kernel, (shape.stride,) * axes, shape.padding_pairs, (shape.dilation,) * axes, shape.groups)
+  geometry = Geometry((shape.stride,) * axes, tuple(shape.padding_pairs), (shape.dilation,) * axes, shape.groups)
+  return execute(x, kernel, geometry)
 
 
 def _compile(function, how, *arguments, donate=()):
