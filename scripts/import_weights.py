@@ -17,14 +17,6 @@ from cnn_zoo.models import published_setting
 from cnn_zoo.pretrained import conventions
 from cnn_zoo.pretrained.files import read_weights
 
-# The real dataset that a model is configured for, by the embedded one that it is tried on.
-_REAL = {
-  "digits": "imagenet",
-  "waveforms": "speech_commands",
-  "moving_digits": "ucf101",
-  "digit_scenes": "oxford_iiit_pet",
-}
-
 _MODEL = flags.DEFINE_string("model", None, "Which of our models takes the weights, such as resnet50.")
 _WEIGHTS = flags.DEFINE_string(
   "weights", None, "A file of a state dict: .safetensors, or .pth as torch.save writes it."
@@ -43,14 +35,14 @@ def main() -> None:
   if out.exists() and not (out.is_dir() and not any(out.iterdir())):
     raise UserError(f"out={_OUT.value!r} is there already; valid: a new or an empty folder")
   weights = read_weights(_WEIGHTS.value)
-  from cnn_zoo.data import dataset_info
+  from cnn_zoo.data import SPECS, dataset_info
   from cnn_zoo.tasks import get_task
   from cnn_zoo.training import setup
   from cnn_zoo.training.checkpoints import Checkpoints
   from cnn_zoo.training.state import Network
 
   path = str(_ROOT / "configs" / f"{_MODEL.value}.py")
-  config = load_config(f"{path}:{_REAL[load_config(path).data.name]}")
+  config = load_config(f"{path}:{SPECS[load_config(path).data.name].published}")
   config.data.mean, config.data.std = conventions.normalization(_MODEL.value, _SOURCE.value)
   config.model.update(conventions.options(_MODEL.value, _SOURCE.value))
   published = published_setting(_MODEL.value)

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,27 +15,11 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from cnn_zoo import convolutions, data
-from cnn_zoo.data import CorruptRecordError, DatasetInfo
-from cnn_zoo.data.kinds import clip, image, waveform
-from cnn_zoo.data.decode import decode_wav, resample
+from cnn_zoo.data import KINDS, CorruptRecordError, DatasetInfo
 from cnn_zoo.data.kinds.scene import IGNORE
 from cnn_zoo.errors import UserError
 from cnn_zoo.plots.predictions import draw_prediction, picture_paths
 from cnn_zoo.runs.evaluation import SavedRun, open_run
-
-# What a run answers to, by the kind of its dataset.
-VALID = {
-  "image": "an image file, such as JPEG or PNG",
-  "scene": "an image file, such as JPEG or PNG",
-  "waveform": "a WAV file",
-  "clip": "a folder of frames, which are image files",
-}
-
-# What a frame's name ends with; a folder may hold other files too.
-FRAMES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-# Samples a second; a header that says something else is broken, and resampling by it takes any amount of memory.
-RATES = (1_000, 1_000_000)
 
 
 class Example(NamedTuple):
@@ -67,7 +50,7 @@ def predict(
 
   Args:
     workdir: the run's folder.
-    files: what to answer to; `VALID` says what a run takes.
+    files: what to answer to; `FILE` of the kind of its dataset says what a run takes.
     test: in place of files, how many records of the run's test set, from the first on.
     step: a step number, "last" or "best".
     weights: "ema" for the averaged weights if the run has them, "raw" for the others.
@@ -138,7 +121,7 @@ def read_test(number: int, settings: ConfigDict) -> list[Example]:
   if not 1 <= number <= dataset.num_test:
     raise UserError(f"test={number} must be from 1 to {dataset.num_test}, the records of the test set")
   settings = ConfigDict({**settings.to_dict(), "workers": 0})  # to start processes takes longer than to read some
-  batch = next(iter(data.test_batches(dataset, settings, batch_size=number)))
+  batch = next(iter(data.evaluation_batches(dataset, settings, split="test", batch_size=number)))
   examples = enumerate(zip(batch["input"], batch["label"], strict=True))
   return [
     Example(f"{dataset.name}-test-{index}", inputs, label if label.ndim else int(label))
@@ -150,8 +133,7 @@ def read_input(file: Path, info: DatasetInfo, settings: ConfigDict) -> np.ndarra
   """Makes of a file what a test example of the dataset `info` is, uint8 or int16 [*spatial, channels].
 
   Args:
-    file: what `VALID` says for the dataset's kind. The channels of a WAV file are averaged, and its rate becomes the
-      dataset's. Of a folder, the image files are the frames, in the order of their names, where 2 comes before 10.
+    file: what `FILE` of the dataset's kind says, which `read_file` of the kind reads.
     info: of the dataset.
     settings: `config.data`.
 
@@ -160,12 +142,12 @@ def read_input(file: Path, info: DatasetInfo, settings: ConfigDict) -> np.ndarra
   """
   try:
     with _muted():
-      return _READERS[info.kind](file, info, settings)
+      return KINDS[info.kind].read_file(file, info, settings)
   except CorruptRecordError as error:
     problem = str(error).rstrip(".")
   except OSError as error:
     problem = error.strerror
-  raise UserError(f"file={str(file)!r} cannot be read: {problem}; valid: {VALID[info.kind]}")
+  raise UserError(f"file={str(file)!r} cannot be read: {problem}; valid: {KINDS[info.kind].FILE}")
 
 
 @contextlib.contextmanager
@@ -179,45 +161,6 @@ def _muted():
   finally:
     os.dup2(kept, 2)
     os.close(kept)
-
-
-def frame_files(folder: Path) -> list[Path]:
-  """The image files in a folder, ordered by their names as a person would: frame2 before frame10."""
-  frames = [file for file in folder.iterdir() if file.suffix.lower() in FRAMES and not file.name.startswith(".")]
-  return sorted(frames, key=lambda file: (_natural(file.name), file.name))
-
-
-def _natural(name):
-  """Texts and numbers by turns."""
-  return [int(part) if index % 2 else part.casefold() for index, part in enumerate(re.split(r"(\d+)", name))]
-
-
-def _read_image(file, info, settings):
-  return image.plain_image(file.read_bytes(), info.channels, settings)
-
-
-def _read_waveform(file, info, settings):
-  samples, rate = decode_wav(file.read_bytes())
-  if not RATES[0] <= rate <= RATES[1]:
-    raise CorruptRecordError(f"{rate} samples a second, where there must be {RATES[0]:,} to {RATES[1]:,}")
-  mono = np.rint(samples.mean(axis=1, keepdims=True)).astype(np.int16)
-  audio = resample(mono, rate, info.sample_rate)[:, 0]
-  return waveform.make_example({"audio": audio, "label": 0}, info, settings, None)[0]
-
-
-def _read_clip(folder, info, settings):
-  frames = frame_files(folder)
-  if not frames:
-    raise CorruptRecordError(f"it holds no file that ends with {', '.join(FRAMES)}")
-  try:
-    return clip.make_example({"video": [f.read_bytes() for f in frames], "label": 0}, info, settings, None)[0]
-  except CorruptRecordError:
-    for frame in frames:  # which one is broken
-      read_input(frame, info._replace(kind="image"), settings)
-    raise
-
-
-_READERS = {"image": _read_image, "scene": _read_image, "waveform": _read_waveform, "clip": _read_clip}
 
 
 def _told(example, answer, info, top):

@@ -138,9 +138,10 @@ class Programs:
     size = self._config.eval.batch_size
     if size < 1:
       raise UserError(f"config.eval.batch_size={size} must be at least 1")
-    batches = data.test_batches(
+    batches = data.evaluation_batches(
       dataset,
       self._config.data,
+      split="test",
       batch_size=-(-size // self._mesh.size) * self._mesh.size,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
