@@ -3,41 +3,21 @@
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from cnn_zoo.data.datasets import DATASETS, TASKS
+from cnn_zoo.data import KINDS, SPECS
 from cnn_zoo.errors import check_name
 from cnn_zoo.models import model_options
-
-# What each dataset asks of its pipeline; its name is what follows the colon in --config=configs/NAME.py:DATASET.
-_VIDEO = {"crop": "random", "min_area": 0.4, "flip": True, "mean": (0.43, 0.39, 0.38), "std": (0.23, 0.22, 0.22)}
-PIPELINES = {
-  "digits": {"image_size": 32, "shift": 0.1, "rotate": 10.0, "zoom": 0.1},
-  "mnist": {"image_size": 32, "shift": 0.1, "rotate": 10.0},
-  "fashion_mnist": {"image_size": 32, "shift": 0.1, "flip": True},
-  "cifar10": {"image_size": 32, "shift": 0.125, "flip": True},
-  "cifar100": {"image_size": 32, "shift": 0.125, "flip": True},
-  "imagenette": {"image_size": 224, "crop": "random", "flip": True},
-  "imagenet": {"image_size": 224, "crop": "random", "flip": True},
-  "waveforms": {"samples": 8000, "mean": (0.0,), "std": (0.05,), "time_shift": 0.1},
-  "speech_commands": {"samples": 16000, "mean": (0.0,), "std": (0.1,), "time_shift": 0.1, "noise": 0.01},
-  "moving_digits": {"image_size": 32, "frames": 16},
-  "ucf101": {"image_size": 112, "frames": 16, **_VIDEO},
-  "digit_scenes": {"image_size": 64, "shift": 0.1, "zoom": 0.1},
-  "oxford_iiit_pet": {"image_size": 224, "crop": "random", "min_area": 0.25, "flip": True},
-}
-
-# How many spatial axes a model has for each kind of dataset, if it can be built with several; otherwise its own.
-RANKS = {"waveform": 1, "clip": 3}
 
 
 def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   """The defaults for one model on one dataset."""
-  check_name("dataset", dataset, PIPELINES)
-  kind = DATASETS[dataset][3]
+  check_name("dataset", dataset, SPECS)
+  spec = SPECS[dataset]
+  kind = KINDS[spec.kind]
   config = ConfigDict()
 
   config.seed = 0  # of initial weights, order of the data, augmentation and training noise
   config.init = placeholder(str)  # folder of a run, or of scripts/import_weights.py, whose weights this one starts from
-  config.task = TASKS[kind]  # what the labels mean, which decides on loss and metrics
+  config.task = kind.TASK  # what the labels mean, which decides on loss and metrics
   config.dtype = "auto"  # what the model computes in: float32, bfloat16, or auto (bfloat16 on GPU and TPU)
   config.convolution_lowering = "auto"  # auto (the measured best for the backend) or lax (XLA's own everywhere)
   config.compilation_cache = "~/.cache/cnn_zoo"  # where compiled programs are kept between runs; "" for nowhere
@@ -47,12 +27,13 @@ def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   config.model.convolution = "standard"  # what replaces its k x k convolutions: NAME or NAME:option=value,keep=LAYER
   for option, value in model_options(model).items():
     config.model[option] = placeholder(type(value))
-  if "rank" in config.model and kind in RANKS:
-    config.model.rank = RANKS[kind]
+  if "rank" in config.model:
+    config.model.rank = kind.RANK
 
   config.data = ConfigDict()
   config.data.name = dataset
   config.data.directory = placeholder(str)  # of prepared TFDS data; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
+  config.data.validation = 0.1  # share of the training examples held out to choose the best checkpoint; 0: none
   config.data.image_size = 32  # pixels a side that the model sees, of images, clips and scenes
   config.data.frames = 16  # of a clip
   config.data.samples = 8000  # of a waveform
@@ -70,7 +51,7 @@ def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   config.data.noise = 0.0  # waveforms: largest level of noise added in training, as a share of full scale
   config.data.mean = (0.5,)  # subtracted from pixels in [0, 1], samples in [-1, 1]: one number, or one a channel
   config.data.std = (0.25,)  # what they are then divided by
-  config.data.update(PIPELINES[dataset])
+  config.data.update(spec.settings)
 
   config.batch_size = 64  # examples in a step, over all devices and processes
   config.accumulate = 1  # parts in which a batch is computed, one after another, to save memory

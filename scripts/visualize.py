@@ -46,7 +46,7 @@ def upsampling() -> None:
 
   out = pathlib.Path(_OUT.value or "upsampling.png")
   settings = load_config(str(_ROOT / "configs" / "unet.py")).data
-  batch = next(iter(data.test_batches(data.open_dataset(settings), settings, batch_size=2)))
+  batch = next(iter(data.evaluation_batches(data.open_dataset(settings), settings, split="test", batch_size=2)))
   draw_enlargements(batch["input"][1], out)
   print(out)
 

@@ -14,8 +14,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from cnn_zoo import data
-from cnn_zoo.data import CorruptRecordError, DatasetInfo
-from cnn_zoo.data.kinds import KINDS
+from cnn_zoo.data import KINDS, CorruptRecordError, DatasetInfo
 from cnn_zoo.errors import UserError
 from cnn_zoo.plots.predictions import draw_prediction, picture_paths
 from cnn_zoo.runs.evaluation import print_table
