@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from cnn_zoo import command_line
 from cnn_zoo.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "default: the configuration that the run was started with")
+_CONFIG = command_line.define_config("default: the configuration that the run was started with")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run")
 _STEP = flags.DEFINE_string("step", "last", "which checkpoint: a number, last or best")
 _WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "averaged weights (if the run has any) or raw ones")

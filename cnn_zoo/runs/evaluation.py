@@ -13,7 +13,7 @@ from rich.table import Table
 from cnn_zoo import convolutions, data
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import get_task
-from cnn_zoo.training import setup
+from cnn_zoo.training import settings, setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
@@ -50,9 +50,9 @@ def open_run(
   saved_path = workdir / "config.json"
   if not saved_path.exists():
     raise UserError(f"workdir={str(workdir)!r} holds no run; valid: the folder of a run, as train.py prints it")
-  saved = ConfigDict(json.loads(saved_path.read_text()))
+  saved = settings.from_saved(json.loads(saved_path.read_text()))
   config = saved if config is None else config
-  setup.check_same_run({"model": saved.to_dict()["model"]}, ConfigDict({"model": config.model}), workdir)
+  settings.check_same_run({"model": saved.to_dict()["model"]}, ConfigDict({"model": config.model}), workdir)
   ours, theirs = (data.dataset_info(c.data, prepared=prepared) for c in (config, saved))
   if (ours.num_classes, ours.channels, ours.task) != (theirs.num_classes, theirs.channels, theirs.task):
     raise UserError(f"config.data.name={config.data.name!r} has other classes or channels than {saved.data.name!r}")

@@ -15,13 +15,12 @@ from ml_collections import ConfigDict
 from cnn_zoo import convolutions, data
 from cnn_zoo.errors import UserError
 from cnn_zoo.plots.curves import draw_curves
-from cnn_zoo.training import setup
+from cnn_zoo.training import schedules, settings, setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.logging import RunLog
 from cnn_zoo.training.mesh import check_batch, create_mesh, shard_batch
 from cnn_zoo.training.programs import Programs, evaluated_weights
-from cnn_zoo.training.schedules import create_schedule
 
 
 class TrainingError(RuntimeError):
@@ -43,13 +42,13 @@ def train(config: ConfigDict, workdir: Path, started: float | None = None) -> di
     UserError: if the configuration cannot be run, or `workdir` holds another run.
     TrainingError: if the loss is not finite and config.on_nan is "stop".
   """
+  settings.check(config)
   with convolutions.lowering(config.convolution_lowering):
     return _train(config, workdir, time.monotonic() if started is None else started)
 
 
 def _train(config, workdir, started):
   setup.enable_compilation_cache(config)
-  setup.check_settings(config)
   mesh = create_mesh()
   check_batch(config.batch_size, config.accumulate, mesh)
   programs = Programs(config, mesh)
@@ -64,18 +63,17 @@ def _train(config, workdir, started):
     )
   details = checkpoints.details(start) if start else {}
   if start:
-    setup.check_same_run(details["config"], config, workdir)
+    settings.check_same_run(details["config"], config, workdir)
   loaded = load_initial_weights(programs, config) if config.init and not start else ""
   finished = start and start == details["total_steps"]
 
   # XLA compiles without Python, so data and state are made ready beside it.
   compiling = None if finished else programs.compile_train_step()
   dataset = data.open_dataset(config.data)
-  steps_per_epoch = dataset.num_train / config.batch_size
-  total = config.steps if config.steps is not None else math.ceil(config.epochs * steps_per_epoch)
-  eval_every = config.eval.every_epochs * steps_per_epoch  # a fraction: epochs need not end with a batch
-  schedule = create_schedule(config.schedule, config.optimizer.learning_rate, total, steps_per_epoch)
-  rates = np.asarray(jax.vmap(schedule)(np.arange(total)))  # on the host, so that no step waits for its own
+  per_epoch = schedules.steps_per_epoch(config, dataset.num_train)
+  total = schedules.training_steps(config, dataset.num_train)
+  eval_every = schedules.to_steps(config.eval.every_epochs, per_epoch)  # a Fraction: epochs need not end with a batch
+  rate = schedules.create_schedule(config.schedule, config.optimizer.learning_rate, total, per_epoch)
   state = checkpoints.restore(start, programs.shapes) if start else programs.initial_state()
   processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
   batches = data.train_batches(dataset, config.data, seed=config.seed, batch_size=config.batch_size, **processes)
@@ -114,7 +112,7 @@ def _train(config, workdir, started):
   ):
     at_end.callback(log.stop_clock)
     for step in range(start + 1, total + 1):
-      state = train_step(state, shard_batch(next(batches), mesh), rates[step - 1])
+      state = train_step(state, shard_batch(next(batches), mesh), rate(step - 1))
       if step == start + 1:
         jax.block_until_ready(state)
         log.say(f"first step finished {time.monotonic() - started:.1f} s after the start")
@@ -130,13 +128,13 @@ def _train(config, workdir, started):
           raise _not_finite("loss", step, checkpoints, log)
       if writes:
         values = task.metrics(sums)
-        values |= {"learning_rate": float(rates[step - 1]), "grad_norm": float(sums["grad_norm"] / sums["steps"])}
-        log.metrics("train", step, step / steps_per_epoch, values)
+        values |= {"learning_rate": float(rate(step - 1)), "grad_norm": float(sums["grad_norm"] / sums["steps"])}
+        log.metrics("train", step, float(step / per_epoch), values)
         state = dataclasses.replace(state, metrics=programs.no_metrics())
       if evaluates:
         with log.off_the_clock():
           result = programs.evaluate(evaluated_weights(state), dataset)
-        log.metrics("test", step, step / steps_per_epoch, result)
+        log.metrics("test", step, float(step / per_epoch), result)
         saves = saves or result[task.best] > best
         best = max(best, result[task.best])
       if saves:
