@@ -432,5 +432,6 @@ def _set(config, field, value):
 def _flat(tree, prefix=""):
   flat = {}
   for key, value in tree.items():
-    flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    is_group = isinstance(value, dict) and value
+    flat |= _flat(value, f"{prefix}{key}.") if is_group else {f"{prefix}{key}": value}
   return flat

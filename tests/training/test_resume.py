@@ -1,6 +1,5 @@
 """A run that was stopped, in whatever way, ends with the bits of one that was not."""
 
-import json
 import os
 import random
 import signal
@@ -11,7 +10,6 @@ import pytest
 
 from cnn_zoo.data.batches import _Stream
 from cnn_zoo.runs.evaluation import evaluate
-from cnn_zoo.training import setup
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
 from tests.helpers import runner
@@ -149,14 +147,3 @@ def test_many_blocks_are_evaluated(tmp_path):
   expected = train(runner.load("efficientnet_b0", **fields), tmp_path)
   result = evaluate(None, tmp_path)
   assert result["loss"] == pytest.approx(expected["loss"], rel=1e-6)
-
-
-def test_a_run_of_before_there_were_clips_and_waveforms_goes_on():
-  """Its configuration lacks their fields, which had no effect on it."""
-  config = runner.load("lenet5")
-  saved = json.loads(json.dumps(config.to_dict()))
-  for field in ("frames", "samples", "time_shift", "gain", "noise"):
-    del saved["data"][field]
-  assert setup.differences(saved, config) == []
-  config.data.noise = 0.5
-  assert setup.differences(saved, config) == ["data.noise: 0.0 -> 0.5"]
