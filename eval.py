@@ -6,12 +6,11 @@
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from cnn_zoo import command_line
 from cnn_zoo.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "default: the configuration that the run was started with")
+_CONFIG = command_line.define_config("default: the configuration that the run was started with")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run")
 _SPLIT = flags.DEFINE_enum(
   "split", "test", ["val", "test"], "which examples: the test set, or those held out of training"

@@ -13,12 +13,11 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from cnn_zoo import command_line
 from cnn_zoo.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py, or configs/NAME.py:DATASET")
+_CONFIG = command_line.define_config("configs/NAME.py, or configs/NAME.py:DATASET")
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "where the run is kept; default: runs/NAME-DATASET and what is overridden"
 )
@@ -35,7 +34,7 @@ def main():
   from cnn_zoo.training.mesh import initialize_processes
 
   initialize_processes()
-  workdir = Path(_WORKDIR.value or command_line.default_workdir(flags.FLAGS["config"]))
+  workdir = Path(_WORKDIR.value or _CONFIG.default_workdir())
   command_line.print_config(_CONFIG.value)
   try:
     train_run(_CONFIG.value, workdir, _STARTED, restart=_RESTART.value)

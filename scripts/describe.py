@@ -12,10 +12,9 @@ import gc
 gc.set_threshold(100_000, 50, 50)  # collecting while modules load and models are traced costs half a second
 
 from absl import flags
-from ml_collections import config_flags
 
 from cnn_zoo import describe, list_models
-from cnn_zoo.command_line import run
+from cnn_zoo.command_line import define_config, run
 from cnn_zoo.describe.summary import ROWS
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.models import abstract_model, published_setting
@@ -23,7 +22,7 @@ from cnn_zoo.models import abstract_model, published_setting
 _FORMATS = {"text": "to_text", "markdown": "to_markdown", "csv": "to_csv", "json": "to_json"}
 
 _MODEL = flags.DEFINE_string("model", None, f"Which model: {', '.join(list_models())}.")
-_CONFIG = config_flags.DEFINE_config_file("config", None, "In place of a model: configs/NAME.py[:DATASET].")
+_CONFIG = define_config("In place of a model: configs/NAME.py[:DATASET].")
 _INPUT = flags.DEFINE_string("input", None, "Shape of one example, HEIGHTxWIDTHxCHANNELS such as 224x224x3.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Width of the logits.")
 _ROWS = flags.DEFINE_string("rows", "layers", f"What a row stands for: {' or '.join(ROWS)}.")

@@ -8,6 +8,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from cnn_zoo.errors import UserError
+from cnn_zoo.training import settings
 
 
 class RunFolder:
@@ -85,7 +86,7 @@ class RunFolder:
     """
     if not self.config.exists():
       raise UserError(f"workdir={str(self)!r} holds no run; valid: the folder of a run, as train.py prints it")
-    return ConfigDict(json.loads(self.config.read_text()))
+    return settings.from_saved(json.loads(self.config.read_text()))
 
   def write_config(self, config: ConfigDict) -> None:
     """Replaces config.json; a process that is killed leaves the old file or the new one."""

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_zoo import data
-from cnn_zoo.training import setup
+from cnn_zoo.training import settings, setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.environment import current_environment
 from cnn_zoo.training.folder import RunFolder
@@ -52,7 +52,7 @@ def train(
     TrainingError: if the loss or the state is not finite and config.on_nan is "stop".
   """
   started = time.monotonic() if started is None else started
-  setup.check_settings(config)
+  settings.check(config)
   setup.enable_compilation_cache(config)
   mesh = create_mesh()
   check_batch(config.batch_size, config.accumulate, mesh)
@@ -83,7 +83,7 @@ def train(
       log.say("compiling the training step ...")
       step, state, metrics = _take_steps(run, start, state, compiling.result(), started)
       if step < plan.total:
-        log.say(f"stopped by a signal: step {step} of {plan.total} is saved, the same command goes on from there")
+        log.say(f"stopped by a signal: step {step} of {plan.total} is saved; the same command resumes from there")
         return {}
     return _report(run, state, metrics)
 
@@ -113,7 +113,7 @@ def _take_steps(run, start, state, train_step, started):
   with StopSignal() as stop, _open_batches(run, start) as batches, contextlib.ExitStack() as at_end:
     at_end.callback(run.checkpoints.wait)  # before another signal can kill the process
     for step in range(start.step + 1, plan.total + 1):
-      state = train_step(state, shard_batch(next(batches), run.mesh), plan.rates[step - 1])
+      state = train_step(state, shard_batch(next(batches), run.mesh), plan.rate(step))
       if step == start.step + 1:
         jax.block_until_ready(state)
         log.say(f"first step finished {time.monotonic() - started:.1f} s after the start")
@@ -126,7 +126,7 @@ def _take_steps(run, start, state, train_step, started):
         if config.on_nan == "stop":
           _check_finite(sums, step, run.checkpoints)
       if due.log:
-        log.metrics("train", step, epoch, _training_metrics(programs.task, sums, plan.rates[step - 1]))
+        log.metrics("train", step, epoch, _training_metrics(programs.task, sums, plan.rate(step)))
         state = dataclasses.replace(state, metrics=programs.no_metrics())
       improved = False
       if due.evaluate:

@@ -5,12 +5,12 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.training import setup
+from cnn_zoo.training import settings
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.environment import environment_changes
 from cnn_zoo.training.folder import RunFolder
-from cnn_zoo.training.plan import learning_rates
-from cnn_zoo.training.schedules import training_steps
+from cnn_zoo.training.plan import Plan
+from cnn_zoo.training.schedules import DEPEND_ON_LENGTH
 
 
 class Start(NamedTuple):
@@ -72,7 +72,7 @@ def find_start(checkpoints: Checkpoints, config: ConfigDict, folder: RunFolder, 
     environment: of this process (`cnn_zoo.training.environment.current_environment`).
 
   Raises:
-    UserError: if the folder holds imported weights or another run, or a run whose length cannot become `config`'s.
+    UserError: if the folder holds imported weights or another run, or a run that is longer than `config` asks for.
   """
   step = max(checkpoints.steps(), default=None)
   if step is None:
@@ -82,43 +82,37 @@ def find_start(checkpoints: Checkpoints, config: ConfigDict, folder: RunFolder, 
     raise UserError(
       f"workdir={str(folder)!r} holds imported weights, not a run; give another --workdir and --config.init={folder}"
     )
-  setup.check_same_run(details["config"], config, folder.path)
-  total = training_steps(config, details["num_train"])
-  extended = _check_length(step, total, details, config, folder)
-  if step == total:
+  settings.check_same_run(details["config"], config, folder.path)
+  plan = Plan(config, details["num_train"])
+  if step == plan.total:
     note = (
-      f"this run is finished: step {step} of {total} is in {folder.checkpoints}; evaluating it. To train longer, set "
-      f"--config.epochs or --config.steps (with --workdir={folder}); to start over, --restart"
+      f"this run is finished: step {step} of {plan.total} is in {folder.checkpoints}; evaluating it. To train longer, "
+      f"set --config.epochs or --config.steps, with --workdir={folder}; to start over, --restart"
     )
   else:
-    note = f"resuming from step {step} of {total}, found in {folder.checkpoints}"
+    note = f"resuming from step {step} of {plan.total}, found in {folder.checkpoints}"
   changes = environment_changes(details["environment"], environment)
   warning = f"warning: since step {step} was saved there are changes: {'; '.join(changes)}"
-  notes = (note, *([extended] if extended else []), *([warning] if changes else []))
-  return Start(step, total, details["iterator"], details["best"], notes)
+  notes = (note, *_change_of_length(step, plan, details, config, folder), *([warning] if changes else []))
+  return Start(step, plan.total, details["iterator"], details["best"], notes)
 
 
-def _check_length(step, total, details, config, folder):
-  """Raises UserError unless a run of `details` can become one of `total` steps; returns a line about a change."""
-  old = details["total_steps"]
+def _change_of_length(step, plan, details, config, folder):
+  """Lines about another length than the run of `details` had; raises UserError if the run is past the new end."""
+  total, old = plan.total, details["total_steps"]
   if total == old:
-    return ""
-  field = "epochs" if config.steps is None else "steps"
-  given = f"config.{field}={config[field]}"
-  if total < old:
+    return []
+  if total <= step:
+    given = f"config.steps={config.steps}" if config.steps is not None else f"config.epochs={config.epochs}"
     raise UserError(
-      f"{given} makes {total} steps, but workdir={str(folder)!r} holds a run of {old}; "
-      f"valid: at least {old} steps, or another --workdir"
+      f"{given} ends at step {total}, but workdir={str(folder)!r} holds a run that has done {step}; "
+      f"valid: more than {step} steps, or another --workdir"
     )
-  before, after = (learning_rates(config, n, details["num_train"]) for n in (old, total))
-  changed = config.schedule.name == "cosine"
-  if changed and not config.schedule.extend:
-    raise UserError(
-      f"{given} extends the run in workdir={str(folder)!r} from {old} to {total} steps, but its "
-      f"config.schedule.name='cosine' depends on the length; valid: --config.schedule.extend=True, with which the "
-      f"learning rate of step {step + 1} is {after[step]:.3g} (the last was {before[step - 1]:.3g}), or another --workdir"
+  line = f"the run is {'extended' if total > old else 'shortened'} from {old} to {total} steps"
+  before = Plan(settings.from_saved(details["config"]), details["num_train"]).rate(step)
+  if config.schedule.name in DEPEND_ON_LENGTH:
+    line += (
+      f"; its {config.schedule.name} schedule is that of {total} steps from here on: the learning rate of step {step} "
+      f"was {before:.3g}, that of step {step + 1} is {plan.rate(step + 1):.3g}"
     )
-  line = f"extending the run from {old} to {total} steps"
-  if changed:
-    line += f"; the learning rate goes from {before[step - 1]:.3g} to {after[step]:.3g}, the cosine of {total} steps"
-  return line
+  return [line]

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -164,7 +165,7 @@ def test_extended(tmp_path):
   train(runner.load("lenet5", **SHORT), tmp_path / "extended")
   train(longer, tmp_path / "extended")
   log = (tmp_path / "extended" / "train.log").read_text()
-  assert "resuming from step 4 of 6" in log and "extending the run from 4 to 6 steps\n" in log
+  assert "resuming from step 4 of 6" in log and "the run is extended from 4 to 6 steps\n" in log
   train(longer, tmp_path / "whole")
   extended, whole = (runner.saved_state(tmp_path / run, longer) for run in ("extended", "whole"))
   assert runner.different_leaves(extended, whole) == []
@@ -184,25 +185,29 @@ def test_extended_cosine(tmp_path):
   """Its rates depend on the length, so it has to be asked for."""
   fields = {**SHORT, "schedule.name": "cosine", "schedule.warmup_epochs": 0.0, "optimizer.learning_rate": 0.01}
   train(runner.load("lenet5", **fields), tmp_path)
-  with pytest.raises(
-    UserError,
-    match=r"config.steps=8 extends the run in .* from 4 to 8 steps, .*; valid: --config.schedule.extend=True, with "
-    r"which the learning rate of step 5 is 0.005 \(the last was 0.00146\), or another --workdir",
-  ):
+  with pytest.raises(UserError, match=r"another length \(steps: 4 -> 8\), on which the cosine schedule depends; valid: "):
     train(runner.load("lenet5", **{**fields, "steps": 8}), tmp_path)
   train(runner.load("lenet5", **{**fields, "steps": 8, "schedule.extend": True}), tmp_path)
-  log = (tmp_path / "train.log").read_text()
-  assert "from 4 to 8 steps; the learning rate goes from 0.00146 to 0.005, the cosine of 8 steps" in log
+  assert (
+    "the run is extended from 4 to 8 steps; its cosine schedule is that of 8 steps from here on: the learning rate of "
+    "step 4 was 0.00146, that of step 5 is 0.005\n"
+  ) in (tmp_path / "train.log").read_text()
   rates = [0.005 * (1 + math.cos(math.pi * step / 8)) for step in (5, 7)]  # of steps 6 and 8
   assert [row["learning_rate"] for row in runner.rows(tmp_path)[2:]] == pytest.approx(rates, rel=1e-6)
 
 
-def test_shortened(tmp_path):
-  train(runner.load("lenet5", **SHORT), tmp_path)
-  with pytest.raises(
-    UserError, match=r"config.steps=3 makes 3 steps, but .* holds a run of 4; valid: at least 4 steps"
-  ):
-    train(runner.load("lenet5", **{**SHORT, "steps": 3}), tmp_path)
+@pytest.mark.parametrize("steps", [3, 4])
+def test_shortened(steps, tmp_path):
+  """Only to an end that is not past."""
+  fields = {**SHORT, "steps": 6, "checkpoint.every_steps": 4}
+  train(runner.load("lenet5", **fields), tmp_path)
+  shutil.rmtree(tmp_path / "checkpoints" / "6")
+  says = f"config.steps={steps} ends at step {steps}, but workdir=.* holds a run that has done 4; valid: more than 4 steps"
+  with pytest.raises(UserError, match=says):
+    train(runner.load("lenet5", **{**fields, "steps": steps}), tmp_path)
+  train(runner.load("lenet5", **{**fields, "steps": 5}), tmp_path)
+  assert "the run is shortened from 6 to 5 steps" in (tmp_path / "train.log").read_text()
+  assert runner.saved_steps(tmp_path) == [4, 5]
 
 
 def test_restarted(tmp_path):
