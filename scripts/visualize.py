@@ -1,9 +1,9 @@
 """Draws pictures: `python scripts/visualize.py COMMAND`.
 
-`convolutions [--out=DIR]` draws what docs/convolutions.md shows, a PNG for each convolution variant, and prints its
-table of costs. `runs --workdir=DIR --workdir=DIR --out=PNG` draws the training losses and the test metrics of several
-runs beside each other. `upsampling --out=PNG` draws what an untrained U-Net's transposed convolutions do to an embedded
-scene, beside resizing.
+`convolutions [--out=DIR]` draws the pictures of docs/convolutions.md, a PNG for each convolution variant, and prints
+the table of costs. `runs --workdir=DIR --workdir=DIR --out=PNG` draws the training losses and the evaluation metrics of
+several runs in one picture. `upsampling --out=PNG` draws the maps that an untrained U-Net makes of an embedded scene,
+with transposed convolutions and with resizing.
 """
 
 import pathlib
