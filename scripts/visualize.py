@@ -10,19 +10,21 @@ import pathlib
 
 from absl import flags
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
 from cnn_zoo.command_line import load_config, run
 from cnn_zoo.describe.comparison import compare, to_markdown
 from cnn_zoo.errors import UserError
 from cnn_zoo.plots.curves import compare_curves
 from cnn_zoo.plots.diagrams import draw_convolutions
+from cnn_zoo.training.logging import read_metrics
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 _OUT = flags.DEFINE_string("out", None, "convolutions: the folder to draw into (docs/convolutions); others: the PNG.")
-_WORKDIR = flags.DEFINE_multi_string("workdir", [], "runs: the folder of a run; give two or more.")
+_WORKDIR = flags.DEFINE_multi_string("workdir", [], "runs: the folder of a run; repeat for two or more.")
 
 
 def convolutions() -> None:
-  """Draws every picture and tells of each."""
+  """Draws every picture and prints its path."""
   if _WORKDIR.value:
     raise UserError("--workdir belongs to the command 'runs'")
   for path in draw_convolutions(pathlib.Path(_OUT.value or "docs/convolutions")):
@@ -31,15 +33,18 @@ def convolutions() -> None:
 
 
 def runs() -> None:
-  """Draws runs beside each other."""
+  """Draws several runs in one picture."""
   if not _OUT.value:
     raise UserError("--out is missing; valid: --out=FILE.png")
-  compare_curves([pathlib.Path(workdir) for workdir in _WORKDIR.value], pathlib.Path(_OUT.value))
+  workdirs = list(dict.fromkeys(pathlib.Path(workdir).resolve() for workdir in _WORKDIR.value))
+  compare_curves(
+    [(folder.name, read_metrics(folder / "metrics.jsonl")) for folder in workdirs], pathlib.Path(_OUT.value)
+  )
   print(_OUT.value)
 
 
 def upsampling() -> None:
-  """Draws enlarged maps of untrained networks."""
+  """Draws upsampled maps of untrained networks."""
   from cnn_zoo import data
   from cnn_zoo.plots.enlargements import draw_enlargements
 

@@ -18,7 +18,7 @@ from cnn_zoo.plots.curves import draw_curves
 from cnn_zoo.training import setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.initialization import load_initial_weights
-from cnn_zoo.training.logging import RunLog
+from cnn_zoo.training.logging import RunLog, read_metrics
 from cnn_zoo.training.mesh import check_batch, create_mesh, shard_batch
 from cnn_zoo.training.programs import Programs, evaluated_weights
 from cnn_zoo.training.schedules import create_schedule
@@ -153,7 +153,7 @@ def _train(config, workdir, started):
 
   if complete and leader:
     title = f"{config.model.name} on {config.data.name}"
-    draw_curves(workdir / "metrics.jsonl", workdir / "curves.png", title, task.best, task.best_label)
+    draw_curves(read_metrics(workdir / "metrics.jsonl"), workdir / "curves.png", title, task.best, task.best_label)
     log.say(_summary(config, workdir, task, result, best, time.monotonic() - started))
   log.close()
   return result
