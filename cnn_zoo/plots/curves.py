@@ -63,7 +63,8 @@ def draw_curves(rows: Rows, path: Path, title: str, metric: str, label: str) -> 
       later = [100 * row[metric] for row in (*evaluation[len(evaluation) // 4 :], *test)]
       share.set_ylim(max(0, min(later) - 10), 101)
     results += [f"test {row[metric]:.2%}" for row in test]
-    loss.set(title="loss\n", yscale="log")
+    loss.set_title("loss\n")
+    _logarithmic(loss)
     share.set_title(f"{label}, %\n{', '.join(results)}")
     rate.set_title("learning rate\n")
     loss.legend(frameon=False)
@@ -110,7 +111,8 @@ def compare_curves(runs: Sequence[tuple[str, Rows]], path: Path) -> None:
       left.plot(epochs, losses, color=style["color"], lw=0.8, alpha=0.3)
       left.plot(epochs, running_mean(losses), lw=1.8, **style)
       _plot(right, points, metric, 100, marker="o", ms=3, **style)
-    left.set(title=f"training loss\n(pale: as logged; running mean of {_SMOOTHING} logged values)", yscale="log")
+    left.set_title(f"training loss\n(pale: as logged; running mean of {_SMOOTHING} values)")
+    _logarithmic(left)
     where = {"val": "validation", "test": "test"}[evaluated]
     right.set_title(f"{_METRICS[metric]} on the {where} set, %\n")
     for axis in (left, right):
@@ -143,8 +145,14 @@ def _plot(axis: Axes, rows: Rows, field: str, scale: float, **style) -> None:
     axis.plot([row["epoch"] for row in rows], [scale * row[field] for row in rows], **style)
 
 
+def _logarithmic(axis):
+  axis.set_yscale("log")
+  axis.yaxis.set_major_formatter("{x:g}")  # the default writes powers of ten as formulas, which the style leaves alone
+
+
 def _finish(*axes):
   for axis in axes:
     axis.set_xlabel("epoch")
+    axis.locator_params("x", integer=True)
     axis.grid(alpha=0.3)
     hide_frame(axis)

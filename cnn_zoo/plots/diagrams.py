@@ -29,6 +29,7 @@ from cnn_zoo.plots.style import (
 )
 
 INPUT, BETWEEN, OUTPUT, OTHER = BLUE, GREEN, ORANGE, PURPLE
+CHANNELS = 6  # of the layers in `_steps`
 
 
 def draw_convolutions(folder: Path) -> Iterator[Path]:
@@ -52,7 +53,7 @@ def draw_convolutions(folder: Path) -> Iterator[Path]:
 
 def depthwise_separable() -> Figure:
   """The depthwise step, the pointwise step, and what both together reach."""
-  both = _layer("depthwise_separable", (3, 3), 6, 12)
+  both = _layer("depthwise_separable", (3, 3), CHANNELS, CHANNELS)
   first, second = both.convolutions
   rows = [
     ("1. depthwise", first, INPUT, BETWEEN),
@@ -78,7 +79,13 @@ def spatially_separable() -> Figure:
 
   figure = new_figure(6.6)
   above, below = figure.subfigures(2, 1, height_ratios=(1, 4))
-  kernels = {"Sobel's kernel": sobel, "=": None, "column": column, "x": None, "row": row}
+  kernels = {
+    "Sobel's kernel: 9 products": sobel,
+    "=": None,
+    "column: 3 products": column,
+    "x": None,
+    "row: 3 products": row,
+  }
   axes = above.subplots(1, 5, width_ratios=(3, 1, 3, 1, 3))
   for axis, (title, kernel) in zip(axes, kernels.items(), strict=True):
     if kernel is None:
@@ -130,14 +137,14 @@ def transposed() -> Figure:
   draw_cells(top[2], np.full((3, 3), EMPTY), as_text(kernel), frame=(5, 5))
   draw_cells(top[4], count_colours(meet), as_text(layer(x[None, :, :, None])[0, :, :, 0]))
   draw_cells(top[6], count_colours(meet), as_text(meet))
-  for axis, title in zip(top[::2], ("input", "kernel", "output, stride 2", "inputs that meet"), strict=True):
+  for axis, title in zip(top[::2], ("input", "kernel", "output, stride 2", "inputs per output"), strict=True):
     axis.set_title(title)
   for axis, sign in zip((*top[1::2], *bottom[1::2]), "*= +++", strict=True):
     draw_sign(axis, sign)
   for i, (axis, tint) in enumerate(zip(bottom[::2], tints, strict=True)):
     stamp = layer((x * (np.arange(4).reshape(2, 2) == i))[None, :, :, None])[0, :, :, 0]
     draw_cells(axis, np.where(reached[..., i], tint, EMPTY), np.where(reached[..., i], as_text(stamp), ""))
-    axis.set_title(f"stamp of the {int(x.flat[i])}")
+    axis.set_title(f"{int(x.flat[i])} x kernel")
   return figure
 
 
@@ -158,7 +165,7 @@ def checkerboard() -> Figure:
     draw_cells(above, count_colours(counts), as_text(counts))
     above.set_title(f"{title}\ninputs that reach each output")
     below.imshow(way(digit)[0, :, :, 0], cmap="gray")
-    below.set_title("a digit through equal weights")
+    below.set_title("a digit, with equal weights")
     below.set_axis_off()
   return figure
 
@@ -242,7 +249,7 @@ def summary() -> Figure:
 
 def _one_step(name, kernel_size):
   """A marked output, the inputs that reach it, and the taps between channels."""
-  return _steps([("", _layer(name, kernel_size, 6, 12), INPUT, OUTPUT)])
+  return _steps([("", _layer(name, kernel_size, CHANNELS, CHANNELS), INPUT, OUTPUT)])
 
 
 PICTURES: dict[str, Callable[[], Figure]] = {
@@ -276,10 +283,10 @@ def _set_kernel(layer, kernel):
 
 def _steps(rows):
   """A line for each (title, layer, colour of its inputs, colour of its outputs)."""
-  figure = new_figure(2.35 * len(rows))
-  axes = figure.subplots(len(rows), 4, squeeze=False, width_ratios=(7, 1, 7, 12.5))
+  figure = new_figure(2.75 * len(rows))
+  axes = figure.subplots(len(rows), 4, squeeze=False, width_ratios=(7, 1, 7, 8))
   for (title, layer, colour_in, colour_out), (left, arrow, middle, right) in zip(rows, axes, strict=True):
-    reached = reach_centre(layer, (7, 7, 6))  # [output channel, row, column, input channel]
+    reached = reach_centre(layer, (7, 7, CHANNELS))  # [output channel, row, column, input channel]
     footprint, taps = reached.any((0, 3)), reached.sum((1, 2)).T
     draw_cells(left, np.where(footprint, colour_in, EMPTY))
     left.set_title(f"{footprint.sum()} input position{'' if footprint.sum() == 1 else 's'}")
@@ -289,10 +296,10 @@ def _steps(rows):
     marked[3, 3] = colour_out
     draw_cells(middle, marked)
     middle.set_title("one output position")
-    draw_cells(right, np.where(taps > 0, colour_in, EMPTY), np.where(taps > 0, taps.astype(str), ""), frame=(6, 12))
-    right.set_title(f"between channels: {taps.sum()} taps, {layer.parameters()} weights")
+    draw_cells(right, np.where(taps > 0, colour_in, EMPTY), np.where(taps > 0, taps.astype(str), ""), frame=(7, 7))
+    right.set_title(f"{taps.sum()} taps, {layer.parameters()} weights")
     right.set_xlabel(f"{taps.shape[1]} output channels")
-    right.text(-0.8, 2.5, "6 input channels", rotation="vertical", ha="right", va="center")
+    right.text(-0.8, 2.5, f"{CHANNELS} input channels", rotation="vertical", ha="right", va="center")
   return figure
 
 
