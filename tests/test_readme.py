@@ -18,7 +18,7 @@ TOP = "configs|cnn_zoo|docs|scripts|tests"
 MODELS = re.findall(r"`(\w+)` (\d+\.\d\d)\b", README)
 
 # Wording that the project does not use, because technical English has a usual word for it.
-LITERARY = r"anew|afresh|in (the )?place of|beside|told by|of note|goes on|go on|half a circle|shall|turned round"
+LITERARY = r"anew|afresh|in (?:the )?place of|beside|told by|of note|goes on|go on|half a circle|shall|turned round"
 
 
 def without_code(text):
