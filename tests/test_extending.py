@@ -26,7 +26,7 @@ from tests.models import test_all_cnn
 
 for config in lenet5_sgd.get_config(), all_cnn_c.get_config(), all_cnn_c.get_config("svhn"):
   settings.check(config)
-assert lenet5_sgd.get_config().optimizer.name == "sgd"
+assert lenet5_sgd.get_config().optimizer.name == "sgd" and all_cnn_c.get_config("cifar10").epochs == 100
 
 test_all_cnn.test_parameters()
 model = cnn_zoo.create_model("all_cnn_c", num_classes=4, in_channels=1, rank=1, rngs=nnx.Rngs(0))
@@ -57,7 +57,7 @@ shapes = volume.shapes(data, 1)
 assert (value.shape, value.dtype) == (shapes[0].shape, shapes[0].dtype) and label == 3
 assert (value[:, :, 1:3] == record["volume"][:4]).all() and not value[:, :, ::3].any()
 
-config = all_cnn_c.get_config()
+config = all_cnn_c.get_config("digits")
 config.data.brightness, config.data.shift, config.data.rotate, config.data.zoom = 1.0, 0.0, 0.0, 0.0
 settings.check(config)
 grey = np.full((32, 32), 100, np.uint8)
