@@ -8,8 +8,10 @@ import jax
 import pytest
 from flax import nnx
 
+import cnn_zoo
 from cnn_zoo import list_models
-from cnn_zoo.models import abstract_model, published_setting
+from cnn_zoo.models import abstract_model, model_options, published_setting
+from cnn_zoo.training.settings import SETTINGS
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -60,11 +62,25 @@ def test_files_exist(page):
   paths = set(re.findall(rf"(?<![\w./])(?:{TOP})/[\w./*-]*\w|(?<![\w./])(?:train|eval)\.py", text)) - created
   missing = [path for path in paths if not re.search("NAME|DIR|FILE", path) and not list(ROOT.glob(path))]
   assert not missing
-  for target in re.findall(r"\]\(([^)\s]+)\)", text):
+  for target in re.findall(r"\]\((?!https:)([^)\s]+)\)", text):
     file, _, anchor = target.partition("#")
     linked = (page.parent / file) if file else page
     assert linked.exists(), target
     assert not anchor or anchor in anchors(linked.read_text()), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands(page):
+  """Flags exist in the script, fields in the settings or a model's options, and names in the package."""
+  text = page.read_text().replace("\\\n", " ")
+  fields = {*SETTINGS, *(f"model.{option}" for name in list_models() for option in model_options(name))}
+  fields |= {"field", *re.findall(r'(?m)^\+  "([\w.]+)": _', text)}  # those that a guide asks to add
+  unknown = set(re.findall(r"--config\.([\w.]+)=", text)) - fields
+  for script, arguments in re.findall(r"python ((?:scripts/)?\w+\.py)([^\n`#]*)", text):
+    source = (ROOT / script).read_text()
+    unknown |= {flag for flag in re.findall(r"--(\w+)(?![\w.])", arguments) if f'"{flag}"' not in source}
+  unknown |= {name for name in re.findall(r"\bcnn_zoo\.(\w+)\(", text) if name not in cnn_zoo.__all__}
+  assert not unknown
 
 
 def test_map():
