@@ -6,16 +6,18 @@ import cv2
 import jax
 import numpy as np
 import pytest
-from tests.helpers import runner
 from scipy.io import wavfile
 
 from cnn_zoo import data
 from cnn_zoo.errors import UserError
+from cnn_zoo.runs.evaluation import evaluate
+from cnn_zoo.runs.saved import open_run
+from cnn_zoo.data.kinds.clip import frame_files
+from cnn_zoo.runs.prediction import answers, predict, read_input, read_test, shares, softmax
 from cnn_zoo.training.checkpoints import Checkpoints
-from cnn_zoo.runs.evaluation import evaluate, open_run
 from cnn_zoo.training.mesh import create_mesh
-from cnn_zoo.runs.prediction import answers, frame_files, predict, read_input, read_test, shares, softmax
 from cnn_zoo.training.programs import Programs
+from tests.helpers import runner
 
 PREDICT = "scripts/predict.py"
 TINY_UNET = {"model.features": 4, "model.depth": 2, "data.image_size": 32}
@@ -53,7 +55,7 @@ def write_images(config, number, folder):
 
 
 def first_batch(config, size):
-  return next(iter(data.test_batches(data.open_dataset(config.data), config.data, batch_size=size)))
+  return next(iter(data.evaluation_batches(data.open_dataset(config.data), config.data, split="test", batch_size=size)))
 
 
 def test_images(images_run, tmp_path, capsys):
@@ -215,7 +217,7 @@ def test_clips_with_a_broken_frame(tmp_path):
   broken = tmp_path / "clip" / "frame3.PNG"
   broken.write_bytes(broken.read_bytes()[:50])
   with pytest.raises(
-    UserError, match=r"^file='.*/clip/frame3.PNG' cannot be read: 50 bytes that are not .*; valid: an"
+    UserError, match=r"^file='.*/clip' cannot be read: frame3.PNG: 50 bytes that are not .*; valid: a folder"
   ):
     read_input(tmp_path / "clip", *clip_settings())
 

@@ -63,7 +63,7 @@ def test_mean_iou_of_devices_and_processes_is_scikit_learns(scenes_run):
   run = open_run(None, workdir)
   dataset = data.open_dataset(run.config.data)
   answers, labels = [], []
-  for batch in data.test_batches(dataset, run.config.data, batch_size=100):
+  for batch in data.evaluation_batches(dataset, run.config.data, split="test", batch_size=100):
     answers.append(np.asarray(run.programs.answers(run.weights, batch["input"])).argmax(-1))
     labels.append(batch["label"])
   answers, labels = np.concatenate(answers), np.concatenate(labels)
@@ -97,12 +97,11 @@ def test_a_resumed_run_of_segmentation_writes_the_same_bytes(scenes_run, tmp_pat
 
 
 def test_every_dataset_has_settings_and_a_rank():
-  assert list(base.PIPELINES) and set(base.PIPELINES) == set(data.list_datasets())
-  for dataset in base.PIPELINES:
-    config, kind = base.get_config("resnet18", dataset), data.DATASETS[dataset][3]
-    info = data.DatasetInfo(2, 1, config.task, kind, ())
-    assert config.model.rank == {"waveform": 1, "clip": 3}.get(kind)
-    assert len(data.input_shape(config.data, info)) - 1 == (config.model.rank or 2)
+  for dataset, spec in data.SPECS.items():
+    config = base.get_config("resnet18", dataset)
+    info = data.DatasetInfo(2, 1, config.task, spec.kind, ())
+    assert config.model.rank == {"waveform": 1, "clip": 3}.get(spec.kind, 2)
+    assert len(data.input_shape(config.data, info)) - 1 == config.model.rank
 
 
 def test_what_crosses_between_devices(tmp_path):

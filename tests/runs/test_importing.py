@@ -70,9 +70,9 @@ def trained_for(monkeypatch, num_classes, labels=()):
     {"image": cv2.imencode(".png", image[..., ::-1])[1].tobytes(), "label": label}
     for image, label in zip(images, labels, strict=False)
   ]
-  dataset = data.Dataset("tiny", num_classes, 3, (), records, records, len(records), len(records))
   monkeypatch.setattr(data, "open_dataset", lambda settings: dataset)
   info = data.DatasetInfo(num_classes, 3, "classification", "image", ())
+  dataset = data.Dataset("tiny", info, records, records)
   monkeypatch.setattr(data, "dataset_info", lambda settings, prepared=True: info)
   return images
 
