@@ -83,6 +83,14 @@ def test_commands(page):
   assert not unknown
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_names(page):
+  """The functions, classes and tables that a link to a source file is followed by are in that file."""
+  for file, names in re.findall(r"\]\((\.\./[\w/.]+\.py)\)((?:, `\w+`)+)", page.read_text()):
+    source = (page.parent / file).read_text()
+    assert all(re.search(rf"\b{name}\b", source) for name in re.findall(r"\w+", names)), (file, names)
+
+
 def test_map():
   """Every folder of the map exists and contains the files that its row names."""
   tree = re.search(r"(?s)## Map.*?\n\n(.*?)\n\n", README).group(1).splitlines()
