@@ -1,7 +1,7 @@
 """Files of weights: safetensors, and what `torch.save` writes of a state dict or a training checkpoint.
 
-Neither needs PyTorch. A PyTorch file is a pickle, and a pickle can run any code. Here nothing that it names is imported:
-the few names that a state dict needs stand for functions of this file, and any other name ends the reading.
+Neither needs PyTorch. A PyTorch file is a pickle, and a pickle can run any code. Here nothing that it names is
+imported: the few names that a state dict needs stand for functions of this file, and any other name is an error.
 """
 
 import collections

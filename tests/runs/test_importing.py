@@ -19,6 +19,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained.conventions import IMAGENET, KINETICS, SYMMETRIC, normalization
 from cnn_zoo.runs.evaluation import evaluate, open_run
+from cnn_zoo.runs.importing import import_weights
 from cnn_zoo.tasks import normalize
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.loop import train
@@ -131,13 +132,24 @@ def test_video_weights_are_to_start_from(tmp_path):
   write_safetensors(tmp_path / "weights.safetensors", {name: np.zeros(s, np.float32) for name, s in shapes.items()})
   done = run(model="mc3_18", weights=tmp_path / "weights.safetensors", source="torchvision", out=tmp_path / "out")
   assert done.returncode == 0, done.stderr
-  assert "they know 400 classes, ucf101 has 101" in done.stdout and "--config=configs/mc3_18.py:DATASET" in done.stdout
+  assert "they have 400 classes, ucf101 has 101" in done.stdout and "--config=configs/mc3_18.py:DATASET" in done.stdout
   config = json.loads((tmp_path / "out" / "config.json").read_text())
   assert (config["task"], config["data"]["name"], config["data"]["frames"]) == ("classification", "ucf101", 16)
   with pytest.raises(
     UserError, match=r"do not fit config.data.name='ucf101' \(classifier.bias: \(400,\) -> \(101,\)\); v"
   ):
     open_run(None, tmp_path / "out", prepared=False)
+
+
+def test_weights_of_other_channels(imported, tmp_path, capsys):
+  """Weights for colour in a model for grey: it answers as the other does where the three channels are equal."""
+  config = load_config(f"{ROOT}/configs/{MODEL}.py:imagenet")
+  weights = imported.parents[1] / "weights.safetensors"
+  import_weights(config, weights, "torchvision", tmp_path / "grey", in_channels=1)
+  out = capsys.readouterr().out
+  assert "conv1.weight: adapted from 3 to 1 input channels" in out and "they have 1 input channels, imagenet has 3" in out
+  saved = json.loads((tmp_path / "grey" / "config.json").read_text())
+  assert (saved["data"]["mean"], saved["data"]["std"]) == ([0.449], [0.226])
 
 
 def test_normalization():
@@ -157,15 +169,15 @@ def test_mistakes(state, tmp_path):
   (there / "file").touch()
   usual = {"model": MODEL, "weights": bad, "source": "torchvision", "out": tmp_path / "out"}
   cases = [
-    ({}, "1 missing: bn1.weight; 1 surplus: head.weight; 1 misshapen: fc.weight (512, 1000) in place of (1000, 512)"),
+    ({}, "1 missing: bn1.weight; 1 surplus: head.weight; 1 misshapen: fc.weight (512, 1000) instead of (1000, 512)"),
     ({"weights": None}, "--weights is missing; valid: --model=NAME --weights=FILE --source=torchvision|timm --out=DIR"),
     ({"model": "resnet19"}, "model='resnet19' is not known; did you mean resnet1"),
     ({"model": "lenet5"}, "source='torchvision' has no weights for a LeNet5"),
     ({"source": "keras"}, "<torchvision|timm>"),
     ({"out": there}, "is there already; valid: a new or an empty folder"),
-    ({"weights": tmp_path / "none.pth"}, "is not there"),
+    ({"weights": tmp_path / "none.pth"}, "does not exist"),
     ({"weights": tmp_path / "weights.npz"}, "must end in .safetensors, .pth"),
-    ({"weights": good}, "is damaged, or is no safetensors file"),
+    ({"weights": good}, "is damaged, or is not a safetensors file"),
     ({"weights": WEIGHTS / "malicious_zip.pth"}, "refers to posix.system, which could run code"),
   ]
 
