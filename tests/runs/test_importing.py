@@ -18,8 +18,9 @@ from cnn_zoo.command_line import load_config
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained.conventions import IMAGENET, KINETICS, SYMMETRIC, normalization
-from cnn_zoo.runs.evaluation import evaluate, open_run
+from cnn_zoo.runs.evaluation import evaluate
 from cnn_zoo.runs.importing import import_weights
+from cnn_zoo.runs.saved import open_run
 from cnn_zoo.tasks import normalize
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.loop import train
@@ -99,21 +100,21 @@ def test_evaluation_uses_the_weights(imported, state, monkeypatch):
 
 
 def test_fine_tuning_starts_from_the_weights(imported, state, monkeypatch):
-  """All of them but the classifier, of which the log says that it is drawn anew."""
+  """All of them except the classifier, which is re-initialised; the log says so."""
   trained_for(monkeypatch, 7)
   config = load_config(str(ROOT / "configs" / f"{MODEL}.py"))
   config.init = str(imported)
   programs = Programs(config, create_mesh())
-  drawn = jax.device_get(programs.network.params["classifier"])
+  random = jax.device_get(programs.network.params["classifier"])
   says = load_initial_weights(programs, config)
   assert says == (
-    f"starting from the weights of step 0 in {imported}, but for classifier.bias and classifier.kernel: drawn anew for "
-    f"7 classes in place of 1000; they were made for config.data.mean={IMAGENET[0]}; "
-    f"they were made for config.data.std={IMAGENET[1]}"
+    f"starting from the weights of weights.safetensors (torchvision) in {imported}, except classifier.bias and "
+    f"classifier.kernel: re-initialised for 7 classes instead of 1000; "
+    f"they were made for config.data.mean={IMAGENET[0]}; they were made for config.data.std={IMAGENET[1]}"
   )
   start = jax.device_get(programs.initial_state())
   model = abstract_model(MODEL, num_classes=7)
-  load_torch_state_dict(model, state | {"fc.weight": drawn["kernel"].T, "fc.bias": drawn["bias"]})
+  load_torch_state_dict(model, state | {"fc.weight": random["kernel"].T, "fc.bias": random["bias"]})
   for kind, tree in ((nnx.Param, start.params), (nnx.BatchStat, start.batch_stats)):
     expected = jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, kind)))
     assert all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(tree), expected, strict=True))
@@ -122,7 +123,7 @@ def test_fine_tuning_starts_from_the_weights(imported, state, monkeypatch):
 def test_training_in_the_folder_of_imported_weights_is_refused(imported):
   config = load_config(str(ROOT / "configs" / "lenet5.py"))
   config.compilation_cache = ""
-  with pytest.raises(UserError, match=r"holds imported weights, not a run; give another and --config\.init="):
+  with pytest.raises(UserError, match=r"holds imported weights, not a run; give another --workdir and --config\.init="):
     train(config, imported)
 
 

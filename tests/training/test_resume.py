@@ -38,7 +38,7 @@ def complete(workdir):
 
 
 def logged(workdir):
-  """Lines of train.log that tell of steps."""
+  """The number of lines of train.log about steps."""
   log = Path(workdir) / "train.log"
   return sum("  epoch " in line for line in log.read_text().splitlines()) if log.exists() else 0
 
@@ -79,7 +79,7 @@ def test_killed(whole_run, tmp_path):
 
 
 def test_terminated(whole_run, tmp_path):
-  """SIGTERM saves and ends; the same command goes on, here with the data in worker processes."""
+  """SIGTERM saves and ends; the same command resumes, here with the data in worker processes."""
   workdir = tmp_path / "run"
   process = runner.start(runner.arguments("lenet5", workdir, runner.UNEVEN))
   wait_for(process, lambda: logged(workdir) >= 3)
@@ -108,7 +108,7 @@ def test_terminated_while_evaluating(tmp_path, monkeypatch):
 
 
 def test_broken_efficientnet(tmp_path, monkeypatch):
-  """Batch statistics, dropout and stochastic depth go on too, from any step."""
+  """Batch statistics, dropout and stochastic depth resume too, from any step."""
   fields = {
     **runner.TINY_EFFICIENTNET,
     "log_every_steps": 3,
@@ -185,7 +185,9 @@ def test_extended_cosine(tmp_path):
   """Its rates depend on the length, so it has to be asked for."""
   fields = {**SHORT, "schedule.name": "cosine", "schedule.warmup_epochs": 0.0, "optimizer.learning_rate": 0.01}
   train(runner.load("lenet5", **fields), tmp_path)
-  with pytest.raises(UserError, match=r"another length \(steps: 4 -> 8\), on which the cosine schedule depends; valid: "):
+  with pytest.raises(
+    UserError, match=r"another length \(steps: 4 -> 8\), on which the cosine schedule depends; valid: "
+  ):
     train(runner.load("lenet5", **{**fields, "steps": 8}), tmp_path)
   train(runner.load("lenet5", **{**fields, "steps": 8, "schedule.extend": True}), tmp_path)
   assert (
@@ -202,7 +204,9 @@ def test_shortened(steps, tmp_path):
   fields = {**SHORT, "steps": 6, "checkpoint.every_steps": 4}
   train(runner.load("lenet5", **fields), tmp_path)
   shutil.rmtree(tmp_path / "checkpoints" / "6")
-  says = f"config.steps={steps} ends at step {steps}, but workdir=.* holds a run that has done 4; valid: more than 4 steps"
+  says = (
+    f"config.steps={steps} ends at step {steps}, but workdir=.* holds a run that has done 4; valid: more than 4 steps"
+  )
   with pytest.raises(UserError, match=says):
     train(runner.load("lenet5", **{**fields, "steps": steps}), tmp_path)
   train(runner.load("lenet5", **{**fields, "steps": 5}), tmp_path)
