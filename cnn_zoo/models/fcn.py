@@ -196,6 +196,4 @@ def _resized(scores, x):
 for _name, _fused in FUSED.items():
   register(_name, FCN, Setting(num_classes=21), fused=_fused)
 for _depth in (18, 50, 101):
-  register(
-    f"fcn_resnet{_depth}", SegmentationResNet, Setting(num_classes=21), backbone=f"resnet{_depth}", head=FCNHead
-  )
+  register(f"fcn_resnet{_depth}", SegmentationResNet, Setting(num_classes=21), backbone=f"resnet{_depth}", head=FCNHead)

@@ -12,7 +12,7 @@ from flax import nnx
 from cnn_zoo import create_model, describe
 from cnn_zoo.convolutions import Convolution
 from cnn_zoo.errors import UserError
-from cnn_zoo.layers import Linear, global_average_pool
+from cnn_zoo.layers import ConvNorm, Linear, global_average_pool
 from cnn_zoo.models import abstract_model, published_setting
 
 
@@ -168,7 +168,7 @@ def test_rows_run_in_order_and_add_up():
   model = tiny()
   table = describe(model, (32, 32, 3))
   paths = [row.path for row in table.rows]
-  assert paths[:3] == ["stem", "stem_norm", "blocks.0.depthwise"] and paths[-1] == "classifier"
+  assert paths[:3] == ["stem.conv", "stem.norm", "blocks.0.depthwise.conv"] and paths[-1] == "classifier"
   norm = table.rows[1]
   assert (norm.type, norm.parameters, norm.multiply_adds, norm.output_shape) == ("BatchNorm", 16, 0, (16, 16, 8))
   assert table.parameters == sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param)))
@@ -206,7 +206,7 @@ def test_the_model_does_not_change():
   graph, before = nnx.split(model)
   describe(model, (32, 32, 3))
   again, after = nnx.split(model)
-  assert graph == again and not model.dropout.deterministic and type(model.stem) is Convolution
+  assert graph == again and not model.dropout.deterministic and type(model.stem) is ConvNorm
   jax.tree.map(
     lambda a, b: (
       np.testing.assert_array_equal(jax.random.key_data(a), jax.random.key_data(b))

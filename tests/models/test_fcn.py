@@ -11,7 +11,7 @@ from cnn_zoo.layers import resize
 from cnn_zoo.models import abstract_model, fcn, resnet, vgg
 from cnn_zoo.pretrained.loading import match_tensors
 from tests.helpers import golden
-from tests.helpers.model_checks import check_gradients, evaluated, images, trained
+from tests.helpers.model_checks import check_gradients, evaluated, images, shrink, trained
 
 NETWORKS = tuple(fcn.FUSED)
 VGG_CONVOLUTIONS = 14_714_688  # of VGG-16
@@ -142,7 +142,7 @@ def narrow(monkeypatch):
   """ResNets of few channels and blocks."""
   monkeypatch.setattr(resnet, "CHANNELS", (4, 4, 8, 8))
   monkeypatch.setattr(resnet, "STEM", 8)
-  monkeypatch.setitem(resnet.LAYERS, 50, (1, 1, 1, 1))
+  shrink(monkeypatch, "resnet50", layers=(1, 1, 1, 1))
 
 
 class Sum(nnx.Module):
@@ -192,7 +192,7 @@ def test_dilation_in_place_of_strides_on_the_small_network():
   assert {sum(row.parameters for row in table.values()) for table in tables.values()} == {
     11_176_512 + 128 * (512 * 9 + 2) + 129 * 21
   }
-  last = [tables[stride]["backbone.stages.3.1.conv2"] for stride in (8, 16, 32)]
+  last = [tables[stride]["backbone.stages.3.1.conv2.conv"] for stride in (8, 16, 32)]
   assert [row.output_shape[:-1] for row in last] == [(28, 28), (14, 14), (7, 7)]
   assert len({row.receptive_field for row in last}) == 1
 
@@ -240,7 +240,7 @@ def _shifted(model):
 
 
 def _first_block_dilated_too(model):
-  conv = model.backbone.stages[3][0].conv2
+  conv = model.backbone.stages[3][0].conv2.conv
   conv.dilation, conv.padding = (4, 4), 4
 
 

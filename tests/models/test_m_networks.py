@@ -9,8 +9,8 @@ from cnn_zoo.convolutions import Convolution
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm
 from cnn_zoo.models import abstract_model
-from cnn_zoo.models.m_networks import TABLE_1, Column, Layer, ResidualBlock
-from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
+from cnn_zoo.models.m_networks import ResidualBlock, unit
+from tests.helpers.model_checks import evaluated, images, traced_shape
 
 # The columns of Table 1, as they are printed: channels of each convolution, and max-pooling.
 COLUMNS = {
@@ -107,9 +107,9 @@ def normalized(x, norm):
 
 
 def test_the_first_layer_in_numpy():
-  layer = randomized(Layer(2, 3, taps=80, stride=4, rngs=nnx.Rngs(0)))
+  layer = randomized(unit(2, 3, (80,), strides=4, rngs=nnx.Rngs(0)))
   x = np.asarray(images(400, batch=2, channels=2), np.float64)
-  y = np.maximum(normalized(convolved(x, layer.convolution, 38, 38), layer.norm), 0)
+  y = np.maximum(normalized(convolved(x, layer.conv, 38, 38), layer.norm), 0)
   assert y.shape == (2, 100, 3)
   np.testing.assert_allclose(layer(jnp.asarray(x, jnp.float32)), y, rtol=1e-4, atol=1e-5)
 
@@ -118,24 +118,11 @@ def test_the_first_layer_in_numpy():
 def test_a_residual_block_in_numpy(in_channels):
   block = randomized(ResidualBlock(in_channels, 5, rngs=nnx.Rngs(0)))
   x = np.asarray(images(11, batch=2, channels=in_channels), np.float64)
-  y = np.maximum(normalized(convolved(x, block.conv1, 1, 1), block.norm1), 0)
-  y = normalized(convolved(y, block.conv2, 1, 1), block.norm2)
+  y = np.maximum(normalized(convolved(x, block.conv1.conv, 1, 1), block.conv1.norm), 0)
+  y = normalized(convolved(y, block.conv2.conv, 1, 1), block.conv2.norm)
   y[..., :in_channels] += x
   y = np.maximum(normalized(y, block.sum_norm), 0)
   np.testing.assert_allclose(block(jnp.asarray(x, jnp.float32)), y, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["m3", "m5"])
-def test_training(name):
-  check_training(name, images(400, channels=1))
-
-
-def test_training_with_residual_blocks(monkeypatch):
-  """A stage of as many channels as its input has, and one of more."""
-  monkeypatch.setitem(TABLE_1, "m34_res", Column(8, ((8, 1), (12, 2)), residual=True))
-  _, _, statistics = check_training("m34_res", images(400, channels=2))
-  for path, statistic in jax.tree_util.tree_leaves_with_path(statistics):
-    assert (statistic != ("variance" in str(path))).any(), path
 
 
 def test_bfloat16_and_two_channels():
