@@ -1,6 +1,7 @@
 """Evaluates a run: python eval.py --workdir=DIR [--split=val] [--step=N|last|best] [--weights=raw].
 
---config=configs/NAME.py[:DATASET] evaluates with another configuration of the same model. Prints a table and, as the last line, one JSON object.
+--config=configs/NAME.py[:DATASET] evaluates with another configuration of the same model. Prints a table and, as the
+last line, one JSON object.
 """
 
 import sys

@@ -19,30 +19,9 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from cnn_zoo.data.datasets import DATASETS, TASKS
+from cnn_zoo.data import KINDS, SPECS
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.training.settings import default_config
-
-# What each dataset asks of its pipeline.
-_VIDEO = {"crop": "random", "min_area": 0.4, "flip": True, "mean": (0.43, 0.39, 0.38), "std": (0.23, 0.22, 0.22)}
-PIPELINES = {
-  "digits": {"image_size": 32, "shift": 0.1, "rotate": 10.0, "zoom": 0.1},
-  "mnist": {"image_size": 32, "shift": 0.1, "rotate": 10.0},
-  "fashion_mnist": {"image_size": 32, "shift": 0.1, "flip": True},
-  "cifar10": {"image_size": 32, "shift": 0.125, "flip": True},
-  "cifar100": {"image_size": 32, "shift": 0.125, "flip": True},
-  "imagenette": {"image_size": 224, "crop": "random", "flip": True},
-  "imagenet": {"image_size": 224, "crop": "random", "flip": True},
-  "waveforms": {"samples": 8000, "mean": (0.0,), "std": (0.05,), "time_shift": 0.1},
-  "speech_commands": {"samples": 16000, "mean": (0.0,), "std": (0.1,), "time_shift": 0.1, "noise": 0.01},
-  "moving_digits": {"image_size": 32, "frames": 16},
-  "ucf101": {"image_size": 112, "frames": 16, **_VIDEO},
-  "digit_scenes": {"image_size": 64, "shift": 0.1, "zoom": 0.1},
-  "oxford_iiit_pet": {"image_size": 224, "crop": "random", "min_area": 0.25, "flip": True},
-}
-
-# How many spatial axes a model has for each kind of dataset, if it can be built with several; otherwise its own.
-RANKS = {"waveform": 1, "clip": 3}
 
 # The recipe for a dataset, where it is not called as the dataset is.
 RECIPES = {
@@ -65,14 +44,14 @@ def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
   >>> get_config("m5", "speech_commands").data.samples
   16000
   """
-  check_name("config.data.name", dataset, PIPELINES)
-  kind = DATASETS[dataset][3]
+  check_name("config.data.name", dataset, SPECS)
+  kind = KINDS[SPECS[dataset].kind]
   config = default_config(model)
-  config.task = TASKS[kind]
+  config.task = kind.TASK
   config.data.name = dataset
-  config.data.update(PIPELINES[dataset])
-  if "rank" in config.model and kind in RANKS:
-    config.model.rank = RANKS[kind]
+  config.data.update(SPECS[dataset].settings)
+  if "rank" in config.model:
+    config.model.rank = kind.RANK
   return config
 
 
@@ -96,7 +75,7 @@ class Experiment:
     """
     dataset, *options = argument.split(",")
     first = next(iter(self.recipes))
-    dataset = dataset or next(name for name in PIPELINES if first in (name, RECIPES.get(name)))
+    dataset = dataset or next(name for name in SPECS if first in (name, RECIPES.get(name)))
     config = get_config(self.model, dataset)
     recipe = RECIPES.get(dataset, dataset)
     recipe = recipe if recipe in self.recipes else first

@@ -65,7 +65,7 @@ def config_for(name, argument):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_recipes(name):
   """Every recipe gives settings that mean something; CIFAR has one of its own wherever there is one for digits."""
-  datasets = {base.RECIPES.get(dataset, dataset): dataset for dataset in base.PIPELINES}
+  datasets = {base.RECIPES.get(dataset, dataset): dataset for dataset in base.SPECS}
   embedded = runner.load(name)
   recipes = importlib.import_module(f"configs.{name}").get_config.recipes
   assert set(recipes) <= set(datasets)

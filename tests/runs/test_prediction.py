@@ -9,11 +9,11 @@ import pytest
 from scipy.io import wavfile
 
 from cnn_zoo import data
+from cnn_zoo.data.kinds.clip import frame_files
 from cnn_zoo.errors import UserError
 from cnn_zoo.runs.evaluation import evaluate
-from cnn_zoo.runs.saved import open_run
-from cnn_zoo.data.kinds.clip import frame_files
 from cnn_zoo.runs.prediction import answers, predict, read_input, read_test, shares, softmax
+from cnn_zoo.runs.saved import open_run
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs

@@ -185,7 +185,9 @@ def test_extended_cosine(tmp_path):
   """Its rates depend on the length, so it has to be asked for."""
   fields = {**SHORT, "schedule.name": "cosine", "schedule.warmup_epochs": 0.0, "optimizer.learning_rate": 0.01}
   train(runner.load("lenet5", **fields), tmp_path)
-  with pytest.raises(UserError, match=r"another length \(steps: 4 -> 8\), on which the cosine schedule depends; valid: "):
+  with pytest.raises(
+    UserError, match=r"another length \(steps: 4 -> 8\), on which the cosine schedule depends; valid: "
+  ):
     train(runner.load("lenet5", **{**fields, "steps": 8}), tmp_path)
   train(runner.load("lenet5", **{**fields, "steps": 8, "schedule.extend": True}), tmp_path)
   assert (
@@ -202,7 +204,9 @@ def test_shortened(steps, tmp_path):
   fields = {**SHORT, "steps": 6, "checkpoint.every_steps": 4}
   train(runner.load("lenet5", **fields), tmp_path)
   shutil.rmtree(tmp_path / "checkpoints" / "6")
-  says = f"config.steps={steps} ends at step {steps}, but workdir=.* holds a run that has done 4; valid: more than 4 steps"
+  says = (
+    f"config.steps={steps} ends at step {steps}, but workdir=.* holds a run that has done 4; valid: more than 4 steps"
+  )
   with pytest.raises(UserError, match=says):
     train(runner.load("lenet5", **{**fields, "steps": steps}), tmp_path)
   train(runner.load("lenet5", **{**fields, "steps": 5}), tmp_path)
