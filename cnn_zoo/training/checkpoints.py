@@ -37,9 +37,9 @@ class Checkpoints:
     return [checkpoint.step for checkpoint in self._orbax.checkpoints]
 
   def best_step(self) -> int | None:
-    """The step with the highest metric, or None if none was evaluated."""
-    evaluated = [c for c in self._orbax.checkpoints if c.metrics]
-    return max(evaluated, key=lambda c: c.metrics[self._metric]).step if evaluated else None
+    """The step with the highest metric, of several the last; None if none was evaluated."""
+    evaluated = [(c.metrics[self._metric], c.step) for c in self._orbax.checkpoints if c.metrics]
+    return max(evaluated)[1] if evaluated else None
 
   def save(self, step: int, state: Any, details: dict, metrics: dict[str, float] | None) -> None:
     """Starts to write a checkpoint; returns as soon as `state` may be donated.
@@ -89,11 +89,15 @@ class Checkpoints:
     return {"params": state["params"], "batch_stats": state["batch_stats"]}
 
   def _saved(self, step):
-    """The state at `step` with shapes in the place of arrays."""
+    """The state at `step`, with shapes instead of arrays."""
     if step not in self._shapes:
       self._shapes[step] = self._orbax.checkpointables_metadata(step).metadata["state"]
     return self._shapes[step]
 
-  def close(self) -> None:
+  def wait(self) -> None:
     """Waits until everything is written."""
+    self._orbax.wait()
+
+  def close(self) -> None:
+    """Waits until everything is written; nothing can be saved afterwards."""
     self._orbax.close()

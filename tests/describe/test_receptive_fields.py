@@ -10,8 +10,9 @@ from flax import nnx
 
 from cnn_zoo import create_convolution, create_model, describe
 from cnn_zoo.convolutions import lowering
-from cnn_zoo.describe.receptive_fields import Walk, whole_input
+from cnn_zoo.describe.receptive_fields import Walk
 from cnn_zoo.describe.tracing import trace
+from cnn_zoo.describe.views import whole_input
 from cnn_zoo.layers import adaptive_average_pool, average_pool, global_average_pool, max_pool, resize, run_blocks
 from cnn_zoo.layers.upsampling import INTERPOLATIONS
 from cnn_zoo.models import abstract_model, convnext, densenet, googlenet, resnet, resnetv2, xception

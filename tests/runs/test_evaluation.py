@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from tests.helpers import runner
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.runs.evaluation import evaluate
+from tests.helpers import runner
 
 EIGHT = "--xla_force_host_platform_device_count=8"
 

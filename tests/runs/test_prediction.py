@@ -6,17 +6,18 @@ import cv2
 import jax
 import numpy as np
 import pytest
-from tests.helpers import runner
 from scipy.io import wavfile
 
 from cnn_zoo import data
-from cnn_zoo.errors import UserError
-from cnn_zoo.training.checkpoints import Checkpoints
-from cnn_zoo.runs.evaluation import evaluate, open_run
-from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.data.kinds.clip import frame_files
+from cnn_zoo.errors import UserError
+from cnn_zoo.runs.evaluation import evaluate
 from cnn_zoo.runs.prediction import answers, predict, read_input, read_test, shares, softmax
+from cnn_zoo.runs.saved import open_run
+from cnn_zoo.training.checkpoints import Checkpoints
+from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
+from tests.helpers import runner
 
 PREDICT = "scripts/predict.py"
 TINY_UNET = {"model.features": 4, "model.depth": 2, "data.image_size": 32}
