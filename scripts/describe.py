@@ -12,10 +12,9 @@ import gc
 gc.set_threshold(100_000, 50, 50)  # collecting while modules load and models are traced costs half a second
 
 from absl import flags
-from ml_collections import config_flags
 
 from cnn_zoo import describe, list_models
-from cnn_zoo.command_line import run
+from cnn_zoo.command_line import define_config, run
 from cnn_zoo.describe.summary import ROWS
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.models import abstract_model, published_setting
@@ -23,7 +22,7 @@ from cnn_zoo.models import abstract_model, published_setting
 _FORMATS = {"text": "to_text", "markdown": "to_markdown", "csv": "to_csv", "json": "to_json"}
 
 _MODEL = flags.DEFINE_string("model", None, f"The model: {', '.join(list_models())}.")
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Instead of a model: configs/NAME.py[:DATASET].")
+_CONFIG = define_config("Instead of a model: configs/NAME.py[:DATASET].")
 _INPUT = flags.DEFINE_string("input", None, "Shape of one example, HEIGHTxWIDTHxCHANNELS, such as 224x224x3.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Width of the logits.")
 _ROWS = flags.DEFINE_string("rows", "layers", f"What a row is: {' or '.join(ROWS)}.")
@@ -82,6 +81,8 @@ def _parse_shape(text):
 
 def _configured(config):
   """The model that a configuration trains and the shape of its input. The dataset need not be prepared."""
+  import jax
+
   from cnn_zoo.data import dataset_info, input_shape
   from cnn_zoo.training.setup import compute_dtype
 
@@ -89,7 +90,11 @@ def _configured(config):
   info = dataset_info(config.data, prepared=False)
   options = config.model.to_dict()
   model = abstract_model(
-    options.pop("name"), num_classes=info.num_classes, in_channels=info.channels, dtype=compute_dtype(config), **options
+    options.pop("name"),
+    num_classes=info.num_classes,
+    in_channels=info.channels,
+    dtype=compute_dtype(config, jax.devices()[0].platform),
+    **options,
   )
   return model, input_shape(config.data, info)
 

@@ -13,9 +13,7 @@ from absl import flags
 from cnn_zoo.command_line import load_config, run
 from cnn_zoo.describe.comparison import compare, to_markdown
 from cnn_zoo.errors import UserError
-from cnn_zoo.plots.curves import compare_curves
 from cnn_zoo.plots.diagrams import draw_convolutions
-from cnn_zoo.training.logging import read_metrics
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -36,10 +34,9 @@ def runs() -> None:
   """Draws several runs in one picture."""
   if not _OUT.value:
     raise UserError("--out is missing; valid: --out=FILE.png")
-  workdirs = list(dict.fromkeys(pathlib.Path(workdir).resolve() for workdir in _WORKDIR.value))
-  compare_curves(
-    [(folder.name, read_metrics(folder / "metrics.jsonl")) for folder in workdirs], pathlib.Path(_OUT.value)
-  )
+  from cnn_zoo.runs.comparison import compare_runs
+
+  compare_runs(_WORKDIR.value, pathlib.Path(_OUT.value))
   print(_OUT.value)
 
 
@@ -50,7 +47,7 @@ def upsampling() -> None:
 
   out = pathlib.Path(_OUT.value or "upsampling.png")
   settings = load_config(str(_ROOT / "configs" / "unet.py")).data
-  batch = next(iter(data.test_batches(data.open_dataset(settings), settings, batch_size=2)))
+  batch = next(iter(data.evaluation_batches(data.open_dataset(settings), settings, split="test", batch_size=2)))
   draw_enlargements(batch["input"][1], out)
   print(out)
 

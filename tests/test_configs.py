@@ -1,17 +1,21 @@
 """Every configuration describes a model that can be built, and each family's trains on its embedded data."""
 
+import importlib
+
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_zoo import convolutions, data
+from cnn_zoo import command_line, convolutions, data
 from cnn_zoo.benchmarks.config_trials import select_configs
 from cnn_zoo.models import abstract_model
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
-from cnn_zoo.training.setup import check_settings, check_task
+from cnn_zoo.training.settings import check
+from cnn_zoo.training.setup import check_task
 from cnn_zoo.training.step import make_gradient, make_update
+from configs import base, resnet50
 from tests.helpers import ROOT, runner
 
 CONFIGS = [path.stem for path in select_configs(ROOT / "configs")]
@@ -43,7 +47,7 @@ FAMILIES = {
 def test_config(name):
   """It loads, its settings mean something, its task fits its data, and its model, of as many axes, can be built."""
   config = runner.load(name)
-  check_settings(config)
+  check(config)
   info = data.dataset_info(config.data, prepared=False)
   check_task(config, info)
   options = config.model.to_dict()
@@ -51,6 +55,38 @@ def test_config(name):
   model = abstract_model(options.pop("name"), num_classes=info.num_classes, in_channels=info.channels, **options)
   axes = max(p.ndim for p in jax.tree.leaves(nnx.state(model, nnx.Param))) - 2  # of the kernels; two are channels
   assert axes == len(data.input_shape(config.data, info)) - 1
+
+
+def config_for(name, argument):
+  return command_line.load_config(str(ROOT / "configs" / f"{name}.py") + f":{argument}")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_recipes(name):
+  """Every recipe gives settings that mean something; CIFAR has one of its own wherever there is one for digits."""
+  datasets = {base.RECIPES.get(dataset, dataset): dataset for dataset in base.SPECS}
+  embedded = runner.load(name)
+  recipes = importlib.import_module(f"configs.{name}").get_config.recipes
+  assert set(recipes) <= set(datasets)
+  for recipe in recipes:
+    config = config_for(name, datasets[recipe])
+    check(config)
+    assert config.task == embedded.task and config.model.name == name
+  if "digits" in recipes:
+    cifar = config_for(name, "cifar10")
+    assert (cifar.epochs, cifar.batch_size) != (embedded.epochs, embedded.batch_size)
+    assert config_for(name, "cifar100").optimizer == cifar.optimizer
+
+
+def test_choice_of_a_recipe():
+  """By the dataset; the first where there is none for it; or as the command line says."""
+  plain = config_for("resnet18", "imagenette")
+  assert (plain.data.image_size, plain.epochs, plain.optimizer.name) == (224, 10.0, "adamw")
+  chosen = config_for("resnet18", "imagenette,recipe=imagenet")
+  assert (chosen.data.image_size, chosen.epochs, chosen.optimizer.name) == (224, 120.0, "sgd")
+  assert config_for("zfnet", "imagenet").epochs == 70.0 and config_for("alexnet", "imagenet").epochs == 90.0
+  assert config_for("lenet_maxpool", "mnist").optimizer.name == "sgd"
+  assert base.sibling("resnet18", of=resnet50)() == runner.load("resnet18", compilation_cache="~/.cache/cnn_zoo")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

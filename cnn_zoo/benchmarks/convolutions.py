@@ -19,6 +19,7 @@ from cnn_zoo.benchmarks.report import convolution_report, format_number
 from cnn_zoo.benchmarks.shapes import GROUPS, Shape
 from cnn_zoo.benchmarks.timing import Peak, check_settings, contender, interleave, machine_facts, print_progress
 from cnn_zoo.convolutions.lowerings.rules import convolve, convolve_transposed
+from cnn_zoo.convolutions.lowerings.windows import Geometry
 from cnn_zoo.errors import UserError, check_name
 
 
@@ -132,7 +133,8 @@ def convolution(shape: Shape, x: jax.Array, kernel: jax.Array) -> jax.Array:
   """The convolution that `shape` describes, in the current lowering."""
   axes = len(shape.sizes)
   execute = convolve_transposed if shape.transposed else convolve
-  return execute(x, kernel, (shape.stride,) * axes, shape.padding_pairs, (shape.dilation,) * axes, shape.groups)
+  geometry = Geometry((shape.stride,) * axes, tuple(shape.padding_pairs), (shape.dilation,) * axes, shape.groups)
+  return execute(x, kernel, geometry)
 
 
 def _as_torch(results, shape):

@@ -1,7 +1,7 @@
-"""Convolutions: what they compute (a class a kind, a name a variant) and how each is executed (`execution`)."""
+"""Convolutions: what they compute (a class for each kind, a name for each variant) and how (`lowerings`)."""
 
 from cnn_zoo.convolutions.convolution import Convolution
-from cnn_zoo.convolutions.lowerings.rules import lowering
+from cnn_zoo.convolutions.lowerings.choice import lowering
 from cnn_zoo.convolutions.separable import (
   DepthwiseSeparableConvolution,
   InvertedBottleneck,

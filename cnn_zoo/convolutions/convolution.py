@@ -10,6 +10,7 @@ from cnn_zoo.convolutions import initializers
 from cnn_zoo.convolutions.arithmetic import Padding, output_sizes, padding_pairs, per_axis, resolve_padding
 from cnn_zoo.convolutions.initializers import Initializer
 from cnn_zoo.convolutions.lowerings.rules import convolve
+from cnn_zoo.convolutions.lowerings.windows import Geometry
 from cnn_zoo.errors import InputTooSmallError, UserError
 
 
@@ -63,8 +64,9 @@ class Convolution(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """The convolution of x [batch, *spatial, in_features]."""
-    x_padding, _ = self._geometry(x.shape)
-    y = convolve(x, self.kernel[...].astype(x.dtype), self.strides, x_padding, self.dilation, self.groups)
+    padding, _ = self._geometry(x.shape)
+    geometry = Geometry(self.strides, padding, self.dilation, self.groups)
+    y = convolve(x, self.kernel[...].astype(x.dtype), geometry)
     return y if self.bias is None else y + self.bias[...].astype(y.dtype)
 
   def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from cnn_zoo.convolutions.arithmetic import Padding, per_axis, transposed_crops,
 from cnn_zoo.convolutions.convolution import check_groups, check_input, check_kernel_size
 from cnn_zoo.convolutions.initializers import Initializer
 from cnn_zoo.convolutions.lowerings.rules import convolve_transposed
+from cnn_zoo.convolutions.lowerings.windows import Geometry
 from cnn_zoo.errors import InputTooSmallError, UserError
 
 
@@ -26,7 +27,8 @@ class TransposedConvolution(nnx.Module):
     bias: [out_features], or None.
 
   Raises:
-    UserError: as `Convolution`, and for an output padding below 0 or not below the stride.
+    UserError: as `Convolution`, and for an output padding below 0, or not below the larger of the stride and the
+      dilation.
   """
 
   def __init__(
@@ -50,9 +52,11 @@ class TransposedConvolution(nnx.Module):
     self.strides = per_axis("strides", strides, rank)
     self.dilation = per_axis("dilation", dilation, rank)
     extra = (output_padding,) * rank if isinstance(output_padding, int) else tuple(output_padding)
-    if len(extra) != rank or any(not 0 <= e < s for e, s in zip(extra, self.strides, strict=True)):
+    limits = tuple(map(max, self.strides, self.dilation))
+    if len(extra) != rank or any(not 0 <= e < limit for e, limit in zip(extra, limits, strict=True)):
       raise UserError(
-        f"output_padding={output_padding} must be at least 0 and below strides={self.strides} in every axis"
+        f"output_padding={output_padding} must have one number for each of {rank} spatial axes, at least 0 and below "
+        f"the larger of strides={self.strides} and dilation={self.dilation}"
       )
     self.crops = transposed_crops(padding, self.kernel_size, self.strides, self.dilation, extra)
     self.in_features, self.out_features, self.groups, self.use_bias = in_features, out_features, groups, use_bias
@@ -66,7 +70,8 @@ class TransposedConvolution(nnx.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """The transposed convolution of x [batch, *spatial, in_features]."""
     self.output_shape(x.shape)
-    y = convolve_transposed(x, self.kernel[...].astype(x.dtype), self.strides, self.crops, self.dilation, self.groups)
+    geometry = Geometry(self.strides, self.crops, self.dilation, self.groups)
+    y = convolve_transposed(x, self.kernel[...].astype(x.dtype), geometry)
     return y if self.bias is None else y + self.bias[...].astype(y.dtype)
 
   def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Batch normalisation with a group size (Ioffe and Szegedy 2015)."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +47,14 @@ class BatchNorm(nnx.Module):
       scale = self.scale[...] * jax.lax.rsqrt(self.variance[...] + self.epsilon)
       return (x * scale + (self.bias[...] - self.mean[...] * scale)).astype(x.dtype)
     size = self.group_size or x.shape[0]
-    if x.shape[0] % size:
-      raise UserError(f"batch_norm.group_size={size} does not divide the batch of {x.shape[0]}")
+    if self.group_size and x.shape[0] % size:
+      raise UserError(f"config.batch_norm.group_size={size} does not divide the batch of {x.shape[0]}")
+    if size * math.prod(x.shape[1:-1]) == 1:  # the output would be the bias, whatever the input
+      raise UserError(
+        f"batch normalisation needs more than one value per channel in training: BatchNorm({self.features}) has "
+        f"{size} example of an input {x.shape}; valid: a larger config.batch_size, a smaller config.accumulate, "
+        f"a config.batch_norm.group_size above 1 (now {self.group_size}), or larger inputs"
+      )
     averages = self.mean[...], self.variance[...]
     y, mean, variance = _train(x, self.scale[...], self.bias[...], *averages, self.momentum, self.epsilon, size)
     self.mean.set_value(mean)

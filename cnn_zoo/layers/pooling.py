@@ -1,6 +1,6 @@
 """Pooling over the spatial axes of channels-last batches, of any rank.
 
-Each layer runs in a scope of its own name, by which profiles and `cnn_zoo.describe` tell it.
+Each layer runs in a scope of its own name, by which profiles and `cnn_zoo.describe` identify it.
 """
 
 import math
@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from cnn_zoo.convolutions.arithmetic import Padding, per_axis, resolve_padding
+from cnn_zoo.convolutions.lowerings.choice import Rule, choose
 from cnn_zoo.errors import InputTooSmallError
 from cnn_zoo.layers.shifted_max_pool import shifted_max_pool
 
@@ -57,13 +58,23 @@ def max_pool(
   """The largest element of each window: [batch, *spatial, channels] -> [batch, *output, channels].
 
   With `ceil_mode` a last window which reaches beyond the input counts too if it begins within (as in Caffe and
-  PyTorch): ceil((size - window) / strides) + 1 outputs in place of floor. The gradient goes to the first of equals.
+  PyTorch): ceil((size - window) / strides) + 1 outputs instead of floor. The gradient goes to the first of equals.
   """
   window, strides, padding = _geometry(x, window, strides, padding, ceil_mode)
-  # XLA's gradient of a maximum over windows is 5 to 20 times slower on a CPU; large windows would be large programs.
-  if jax.default_backend() == "cpu" and math.prod(window) <= 32:
-    return shifted_max_pool(x, window, strides, padding)
+  return choose(MAX_POOL_RULES, _xla_max_pool, window)(x, window, strides, padding)
+
+
+def _xla_max_pool(x, window, strides, padding):
   return _reduce(x, window, strides, padding, -jnp.inf, lax.max)
+
+
+def _small_window(window):
+  """Large windows would be large programs."""
+  return math.prod(window) <= 32
+
+
+# XLA's gradient of a maximum over windows is 5 to 20 times slower on a CPU.
+MAX_POOL_RULES = (Rule("cpu", _small_window, shifted_max_pool),)
 
 
 def _geometry(x, window, strides, padding, ceil_mode=False):

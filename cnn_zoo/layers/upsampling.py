@@ -1,6 +1,5 @@
 """Enlarging maps: by interpolation, alone or before a convolution; and sizes that halve without a remainder."""
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -12,14 +11,14 @@ from jax import lax
 from cnn_zoo.convolutions import Convolution
 from cnn_zoo.convolutions.arithmetic import per_axis
 from cnn_zoo.convolutions.initializers import Initializer, he_normal_fan_out
+from cnn_zoo.convolutions.lowerings.choice import Rule, choose
+from cnn_zoo.convolutions.lowerings.derivatives import form
 from cnn_zoo.convolutions.lowerings.windows import once, pad
 from cnn_zoo.errors import check_name
 
 INTERPOLATIONS = ("bilinear", "nearest")
 UPSAMPLING = ("transposed", *INTERPOLATIONS)
 """How a network may enlarge its maps: by transposed convolutions, or by `resize` with one of its methods."""
-
-_MOST_TERMS = 64  # more terms an element are summed by a matrix product
 
 
 def resize(x: jax.Array, sizes: int | Sequence[int], method: str = "bilinear") -> jax.Array:
@@ -41,23 +40,30 @@ def resize(x: jax.Array, sizes: int | Sequence[int], method: str = "bilinear") -
   with jax.named_scope(f"resize_{method}"):  # for `describe`
     for axis, size in enumerate(sizes, start=1):
       if x.shape[axis] != size:
-        x = once(_interpolated(x, axis, x.shape[axis], size, method))
+        x = once(_interpolated(x, axis, size, method))
   return x
 
 
-# The gradient is a sum of the same kind; that of the sum as it is written would add element by element.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))  # traced once for all maps of a shape
-def _interpolated(x, axis, before, after, method):
-  return _weighted(x, axis, _weights(before, after, method))
+def _interpolated(x, axis, size, method):
+  weights = _weights(x.shape[axis], size, method)
+  # Either direction has a lowering of its own.
+  static = axis, method, *(choose(RULES, _by_product, matrix) for matrix in (weights, weights.T))
+  output = (*x.shape[1:axis], size, *x.shape[axis + 1 :])
+  return _interpolation.derivative(1, (x,), (x.shape[1:], output), static)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _gradient(axis, before, after, method, _, g):
-  return (_weighted(g, axis, _weights(before, after, method).T),)
+def _forward(x, *, shape, static):
+  axis, method, lowering, _ = static
+  return lowering(x, axis, _weights(x.shape[axis], shape[axis - 1], method))
 
 
-_interpolated.defvjp(lambda x, *geometry: (_interpolated(x, *geometry), None), _gradient)
+def _gradient(g, *, shape, static):
+  """A sum of the same kind. The derivative of the sum as it is written would add element by element."""
+  axis, method, _, lowering = static
+  return lowering(g, axis, _weights(shape[axis - 1], g.shape[axis], method).T)
+
+
+_interpolation = form(_gradient, _forward, batched=(True, True))
 
 
 def _weights(before, after, method):
@@ -68,13 +74,15 @@ def _weights(before, after, method):
   return np.maximum(1 - np.abs(at[:, None] - np.arange(before)), 0)
 
 
-def _weighted(x, axis, weights):
+def _by_product(x, axis, weights):
   """The product of `weights` [after, before] with every line of x along `axis`."""
-  terms = np.count_nonzero(weights, 1).max()
-  if jax.default_backend() != "cpu" or terms > _MOST_TERMS:
-    weights = jnp.asarray(weights, x.dtype)
-    return jnp.moveaxis(jnp.tensordot(weights, x, (1, axis), precision=lax.Precision.HIGHEST), 0, axis)
-  # Nearly all weights are zero. A CPU is several times faster at copying the few elements that count.
+  weights = jnp.asarray(weights, x.dtype)
+  return jnp.moveaxis(jnp.tensordot(weights, x, (1, axis), precision=lax.Precision.HIGHEST), 0, axis)
+
+
+def _by_sums(x, axis, weights):
+  """The same from the few elements that count: nearly all weights are zero."""
+  terms = _terms(weights)
   first = np.minimum((weights != 0).argmax(1), weights.shape[1] - terms)
   column = (-1, *[1] * (x.ndim - axis - 1))
   total = 0
@@ -82,6 +90,19 @@ def _weighted(x, axis, weights):
     weight = np.take_along_axis(weights, index[:, None], 1).reshape(column)
     total += jnp.take(x, index, axis, mode="clip") * weight.astype(x.dtype)
   return total
+
+
+def _terms(weights):
+  """How many elements contribute to an interpolated one at most."""
+  return np.count_nonzero(weights, 1).max()
+
+
+def _few_terms(weights):
+  return _terms(weights) <= 64
+
+
+# A CPU copies a few elements several times faster than it multiplies by a matrix.
+RULES = (Rule("cpu", _few_terms, _by_sums),)
 
 
 class ResizeConvolution(nnx.Module):

@@ -33,6 +33,11 @@ def create_mesh() -> Mesh:
   return Mesh(np.asarray(devices), ("data",))
 
 
+def platform(mesh: Mesh) -> str:
+  """The platform of the devices: "cpu", "gpu" or "tpu"."""
+  return mesh.devices.flat[0].platform
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """The same array on every device."""
   return NamedSharding(mesh, PartitionSpec())
@@ -45,12 +50,8 @@ def sharded(mesh: Mesh) -> NamedSharding:
 
 def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
   """Raises UserError unless every device gets the same number of examples in each part of a step."""
-  if batch_size < 1:
-    raise UserError(f"config.batch_size={batch_size} must be at least 1")
-  if accumulate < 1:
-    raise UserError(f"config.accumulate={accumulate} must be at least 1")
   if batch_size % (mesh.size * accumulate):
-    parts = f" x accumulate={accumulate}" if accumulate > 1 else ""
+    parts = f" x config.accumulate={accumulate}" if accumulate > 1 else ""
     raise UserError(
       f"config.batch_size={batch_size} does not divide over {mesh.size} devices{parts}; "
       f"valid: multiples of {mesh.size * accumulate}"

@@ -57,7 +57,7 @@ class Network:
 
 
 def as_floats(sums: dict[str, Any]) -> dict[str, Any]:
-  """A task's sums as training adds them up over steps: float32, for counts of many steps outgrow int32."""
+  """Sums as training adds them up over steps: float32, because counts over many steps can exceed int32."""
   return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sums)
 
 
@@ -66,8 +66,9 @@ def zero_metrics(zero_sums: dict[str, Any]) -> dict[str, Any]:
   return as_floats({**zero_sums, **STEP_SUMS})
 
 
-STEP_SUMS = {"grad_norm": np.float32(0), "steps": np.float32(0)}
-"""What is summed over steps besides the task's own sums over examples."""
+STEP_SUMS = dict.fromkeys(("grad_norm", "steps", "not_finite"), np.float32(0))
+"""What is summed over steps, besides the task's sums over examples: the norm of the gradient, one, and whether a number
+of the state is not finite."""
 
 
 def initial_state(

@@ -2,8 +2,11 @@
 
 import contextlib
 import gzip
+import hashlib
 import io
 import os
+import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,10 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import wavfile
+from tensorflow_datasets.core.download.util import DownloadError
 
-from cnn_zoo.data import dataset_info, input_shape, open_dataset, test_batches, train_batches
+from cnn_zoo.data import dataset_info, evaluation_batches, input_shape, open_dataset, train_batches
 from cnn_zoo.data.decode import decode_image
-from cnn_zoo.data.prepare import prepare_dataset
+from cnn_zoo.data.prepare import PreparationError, prepare_dataset
+from cnn_zoo.data.specs import SPECS, read_class_names
 from cnn_zoo.errors import UserError
 from tests.helpers import ROOT
 from tests.helpers.tiny_datasets import make_settings
@@ -64,24 +69,20 @@ def manual(tmp_path):
   return path
 
 
-@pytest.fixture
-def any_checksum(monkeypatch):
-  """The tiny archives have other checksums than the ones TFDS knows."""
-  from tensorflow_datasets.core.download import download_manager
-
-  monkeypatch.setattr(download_manager.DownloadManager, "_register_or_validate_checksums", lambda self, **_: None)
-
-
 def prepare_and_open(name, tmp_path, manual, **overrides):
   overrides = overrides or {"image_size": 32, "crop": "random", "flip": True}
   settings = make_settings(name=name, directory=str(tmp_path / "datasets"), **overrides)
-  assert prepare_dataset(name, settings.directory, str(manual))
+  # The tiny archives have other checksums than TFDS expects.
+  assert prepare_dataset(name, settings.directory, str(manual), accept_checksums=True)
   assert not prepare_dataset(name, settings.directory, str(manual))
   dataset = open_dataset(settings)
-  assert dataset.num_classes == len(dataset.class_names)
+  assert dataset.info.num_classes == len(dataset.info.class_names)
   batch = next(train_batches(dataset, settings, seed=0, batch_size=2 * dataset.num_train))
   assert batch["input"].shape == (2 * dataset.num_train, *input_shape(settings, dataset_info(settings)))
-  assert sum(batch["mask"].sum() for batch in test_batches(dataset, settings, batch_size=2)) == dataset.num_test
+  assert (
+    sum(batch["mask"].sum() for batch in evaluation_batches(dataset, settings, split="test", batch_size=2))
+    == dataset.num_test
+  )
   return dataset
 
 
@@ -105,35 +106,37 @@ def test_imagenet(tmp_path, manual, monkeypatch):
   tar(manual / "ILSVRC2012_img_val.tar", validation)
 
   dataset = prepare_and_open("imagenet", tmp_path, manual)
-  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (1000, 3, 5, 3)
-  assert dataset.class_names[0] == "n01440764" and dataset.class_names[-1] == "n15075141"
+  assert (dataset.info.num_classes, dataset.info.channels, dataset.num_train, dataset.num_test) == (1000, 3, 5, 3)
+  assert dataset.info.class_names[0] == "tench" and dataset.info.class_names[-1] == "toilet tissue"
+  english = read_class_names("imagenet_classes.txt")
   colours = {"n01440764_18": (255, 0, 0), "n01440764_36": (0, 255, 0), "n15075141_54": (255, 255, 255)}
   for record in dataset.train:
     name = record["file_name"].decode().removesuffix(".JPEG")
-    assert dataset.class_names[record["label"]] == name.split("_")[0]
+    assert dataset.info.class_names[record["label"]] == english[name.split("_")[0]]
     assert record["image"][:2] == b"\xff\xd8"
     np.testing.assert_allclose(decode_image(record["image"], 3)[18, 25], colours.get(name, (0, 0, 255)), atol=3)
-  labels = {record["file_name"].decode(): dataset.class_names[record["label"]] for record in dataset.test}
-  assert labels == dict(zip(validation, ("n01751748", "n09193705", "n02105855"), strict=True))
+  labels = {record["file_name"].decode(): dataset.info.class_names[record["label"]] for record in dataset.test}
+  assert labels == dict(zip(validation, ("sea snake", "alp", "Shetland sheepdog"), strict=True))
   np.testing.assert_array_equal(
     [record["image"] for record in dataset.test], [validation[record["file_name"].decode()] for record in dataset.test]
   )
 
 
-def test_imagenette(tmp_path, manual, any_checksum):
+def test_imagenette(tmp_path, manual):
   files = {}
   for split, classes in {"train": ("n01440764", "n02102040"), "val": ("n03888257",)}.items():
     for name in classes:
       files |= {f"imagenette2-320/{split}/{name}/{split}_{name}_{i}.JPEG": encode("red") for i in range(3)}
   tar(manual / "imagenette2-320.tgz", files)
   dataset = prepare_and_open("imagenette", tmp_path, manual)
-  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (10, 3, 6, 3)
+  assert (dataset.info.num_classes, dataset.info.channels, dataset.num_train, dataset.num_test) == (10, 3, 6, 3)
   assert (
-    sorted(dataset.class_names[record["label"]] for record in dataset.train) == ["n01440764"] * 3 + ["n02102040"] * 3
+    sorted(dataset.info.class_names[record["label"]] for record in dataset.train)
+    == ["English springer"] * 3 + ["tench"] * 3
   )
 
 
-def test_cifar10(tmp_path, manual, any_checksum):
+def test_cifar10(tmp_path, manual):
   images = random_images(6, 32, 32, 3)
   names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
   files = {"cifar-10-batches-bin/batches.meta.txt": "\n".join(names).encode()}
@@ -142,12 +145,12 @@ def test_cifar10(tmp_path, manual, any_checksum):
     files[f"cifar-10-batches-bin/{file}"] = bytes([label]) + image.transpose(2, 0, 1).tobytes()
   tar(manual / "cifar-10-binary.tar.gz", files)
   dataset = prepare_and_open("cifar10", tmp_path, manual)
-  assert (dataset.class_names, dataset.channels, dataset.num_train, dataset.num_test) == (names, 3, 5, 1)
+  assert (dataset.info.class_names, dataset.info.channels, dataset.num_train, dataset.num_test) == (names, 3, 5, 1)
   for record in [*dataset.train, *dataset.test]:
     np.testing.assert_array_equal(decode_image(record["image"], 3), images[record["label"]])
 
 
-def test_cifar100(tmp_path, manual, any_checksum):
+def test_cifar100(tmp_path, manual):
   images = random_images(6, 32, 32, 3)
   files = {
     "coarse_label_names.txt": "\n".join(f"coarse {i}" for i in range(20)).encode(),
@@ -157,13 +160,18 @@ def test_cifar100(tmp_path, manual, any_checksum):
   }
   tar(manual / "cifar-100-binary.tar.gz", {f"cifar-100-binary/{name}": data for name, data in files.items()})
   dataset = prepare_and_open("cifar100", tmp_path, manual)
-  assert (dataset.num_classes, dataset.class_names[7], dataset.num_train, dataset.num_test) == (100, "fine 7", 4, 2)
+  assert (dataset.info.num_classes, dataset.info.class_names[7], dataset.num_train, dataset.num_test) == (
+    100,
+    "fine 7",
+    4,
+    2,
+  )
   for record in [*dataset.train, *dataset.test]:
     np.testing.assert_array_equal(decode_image(record["image"], 3), images[record["label"]])
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
-def test_mnist(name, tmp_path, manual, any_checksum, monkeypatch):
+def test_mnist(name, tmp_path, manual, monkeypatch):
   from tensorflow_datasets.image_classification import mnist
 
   monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", 6)  # the builder reads this many, whatever the files say
@@ -175,7 +183,7 @@ def test_mnist(name, tmp_path, manual, any_checksum, monkeypatch):
     with gzip.open(manual / f"{prefix}-labels-idx1-ubyte.gz", "wb") as file:
       file.write(struct.pack(">II", 2049, len(part)) + bytes(part))
   dataset = prepare_and_open(name, tmp_path, manual)
-  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (10, 1, 6, 4)
+  assert (dataset.info.num_classes, dataset.info.channels, dataset.num_train, dataset.num_test) == (10, 1, 6, 4)
   for record in [*dataset.train, *dataset.test]:
     np.testing.assert_array_equal(decode_image(record["image"], 1)[:, :, 0], images[record["label"]])
 
@@ -186,7 +194,7 @@ def wav(samples):
   return data.getvalue()
 
 
-def test_speech_commands(tmp_path, manual, any_checksum):
+def test_speech_commands(tmp_path, manual):
   words = {
     f"./{name}_nohash_0.wav": random_audio(16000 - 1000 * i) for i, name in enumerate(("yes/a", "up/b", "bed/c"))
   }
@@ -200,20 +208,20 @@ def test_speech_commands(tmp_path, manual, any_checksum):
   tar(manual / "speech_commands_test_set_v0.02.tar.gz", {name: wav(audio) for name, audio in test.items()})
 
   dataset = prepare_and_open("speech_commands", tmp_path, manual, samples=16000, time_shift=0.1, noise=0.01)
-  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (12, 1, 6, 2)
-  assert dataset.class_names[-2:] == ("_silence_", "_unknown_")
+  assert (dataset.info.num_classes, dataset.info.channels, dataset.num_train, dataset.num_test) == (12, 1, 6, 2)
+  assert dataset.info.class_names[-2:] == ("_silence_", "_unknown_")
   audio = {}
   for record in dataset.train:
     assert record["audio"].dtype == np.int16
-    audio.setdefault(dataset.class_names[record["label"]], []).append(record["audio"].tolist())
+    audio.setdefault(dataset.info.class_names[record["label"]], []).append(record["audio"].tolist())
   pieces = [noise["./_background_noise_/pink_noise.wav"][i : i + 16000].tolist() for i in (0, 8000, 16000)]
   assert sorted(audio.pop("_silence_")) == sorted(pieces)  # and running_tap is for validation
   kept = {"yes": "yes/a", "up": "up/b", "_unknown_": "bed/c"}
   assert audio == {label: [words[f"./{name}_nohash_0.wav"].tolist()] for label, name in kept.items()}
 
   settings = make_settings(name="speech_commands", directory=str(tmp_path / "datasets"), samples=16000)
-  batch = next(iter(test_batches(dataset, settings, batch_size=2)))
-  row = batch["label"].tolist().index(dataset.class_names.index("no"))
+  batch = next(iter(evaluation_batches(dataset, settings, split="test", batch_size=2)))
+  row = batch["label"].tolist().index(dataset.info.class_names.index("no"))
   np.testing.assert_array_equal(batch["input"][row, :9000, 0], held_out["./no/d_nohash_0.wav"])
   assert not batch["input"][row, 9000:].any()  # padded to a second
 
@@ -228,7 +236,7 @@ for i in range(int(open(video).read())):
 """
 
 
-def test_ucf101(tmp_path, manual, any_checksum, monkeypatch):
+def test_ucf101(tmp_path, manual, monkeypatch):
   from tensorflow_datasets.core.download import downloader
 
   videos = {
@@ -258,14 +266,14 @@ def test_ucf101(tmp_path, manual, any_checksum, monkeypatch):
   monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
 
   dataset = prepare_and_open("ucf101", tmp_path, manual, image_size=16, frames=4, crop="random", flip=True)
-  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (101, 3, 2, 1)
-  assert {dataset.class_names[record["label"]]: len(record["video"]) for record in dataset.train} == {
+  assert (dataset.info.num_classes, dataset.info.channels, dataset.num_train, dataset.num_test) == (101, 3, 2, 1)
+  assert {dataset.info.class_names[record["label"]]: len(record["video"]) for record in dataset.train} == {
     "ApplyEyeMakeup": 20,
     "YoYo": 3,
   }
   settings = make_settings(name="ucf101", directory=str(tmp_path / "datasets"), image_size=16, frames=4)
-  batch = next(iter(test_batches(dataset, settings, batch_size=1)))
-  assert dataset.class_names[batch["label"][0]] == "HandstandPushups"
+  batch = next(iter(evaluation_batches(dataset, settings, split="test", batch_size=1)))
+  assert dataset.info.class_names[batch["label"][0]] == "HandstandPushups"
   np.testing.assert_allclose(batch["input"][0].mean(axis=(1, 2, 3)), (10, 20, 30, 40), atol=2)  # the middle of six
 
 
@@ -275,7 +283,7 @@ def test_ucf101_needs_ffmpeg(tmp_path, manual, monkeypatch):
     prepare_dataset("ucf101", str(tmp_path), str(manual))
 
 
-def test_oxford_iiit_pet(tmp_path, manual, any_checksum):
+def test_oxford_iiit_pet(tmp_path, manual):
   mask = np.array([[1, 1, 3, 2]], np.uint8).repeat(5, 1).repeat(12, 0)
   png = io.BytesIO()
   Image.fromarray(mask).save(png, format="png")
@@ -293,13 +301,13 @@ def test_oxford_iiit_pet(tmp_path, manual, any_checksum):
   tar(manual / "annotations.tar.gz", files)
 
   dataset = prepare_and_open("oxford_iiit_pet", tmp_path, manual)
-  assert (dataset.num_classes, dataset.channels, dataset.num_train, dataset.num_test) == (3, 3, 2, 1)
-  assert dataset.class_names == ("pet", "background", "border") and dataset.task == "segmentation"
+  assert (dataset.info.num_classes, dataset.info.channels, dataset.num_train, dataset.num_test) == (3, 3, 2, 1)
+  assert dataset.info.class_names == ("pet", "background", "border") and dataset.info.task == "segmentation"
   for record in dataset.train:
     assert record["image"][:2] == b"\xff\xd8"
     np.testing.assert_allclose(decode_image(record["image"], 3)[6, 10], (255, 0, 0), atol=3)
   settings = make_settings(name="oxford_iiit_pet", directory=str(tmp_path / "datasets"), image_size=4)
-  label = next(iter(test_batches(dataset, settings, batch_size=1)))["label"][0]
+  label = next(iter(evaluation_batches(dataset, settings, split="test", batch_size=1)))["label"][0]
   assert label.tolist() == [[0, 0, 2, 1]] * 4
 
 
@@ -309,29 +317,145 @@ def test_missing_archives(tmp_path, manual):
     prepare_dataset("imagenet", str(tmp_path / "datasets"), str(manual))
 
 
-def test_a_builder_that_needs_tensorflow(tmp_path, manual, any_checksum, monkeypatch):
+def test_a_builder_that_needs_tensorflow(tmp_path, manual, monkeypatch):
   from tensorflow_datasets.image_classification import cifar
 
   (manual / "cifar-10-binary.tar.gz").write_bytes(tar_bytes(tmp_path / "empty.tar.gz", {}))
   monkeypatch.setattr(cifar.Cifar10, "_split_generators", lambda self, _: cifar.tf.signal.stft)
   with pytest.raises(UserError, match=r"cifar10 can only be prepared with TensorFlow installed, for tensorflow.signal"):
-    prepare_dataset("cifar10", str(tmp_path), str(manual))
+    prepare_dataset("cifar10", str(tmp_path), str(manual), accept_checksums=True)
 
 
-def test_no_network(tmp_path, manual, monkeypatch):
-  from tensorflow_datasets.core.download import downloader
+def assert_nothing_is_left(directory):
+  """Of an attempt to prepare a dataset, besides complete downloads."""
+  left = [
+    path for path in directory.rglob("*") if re.search(r"^\.|incomplete|\.tmp\.|dataset_info|\d\.\d\.\d", path.name)
+  ]
+  assert not left
 
-  def refuse(*_, **__):
-    raise ConnectionError("no route to host")
 
-  monkeypatch.setattr(downloader, "_open_url", refuse)
-  with pytest.raises(UserError, match=r"cifar10 cannot be prepared in .*: no route to host"):
-    prepare_dataset("cifar10", str(tmp_path), str(manual))
+CIFAR = "cifar-10-binary.tar.gz"
+
+
+@pytest.mark.parametrize(
+  ("name", "file", "data", "says"),
+  [
+    ("cifar10", CIFAR, b"nonsense", "not a gzip file"),
+    ("cifar10", CIFAR, b"", "empty file"),
+    ("cifar10", CIFAR, "cut", "Compressed file ended before the end-of-stream marker was reached"),
+    ("cifar10", CIFAR, {"other.txt": b"text"}, "No such file or directory"),
+    ("mnist", "train-images-idx3-ubyte.gz", gzip.compress(b"too short"), "cannot reshape array"),
+    ("mnist", "train-images-idx3-ubyte.gz", b"nonsense", "Not a gzipped file"),
+    ("imagenet", "ILSVRC2012_img_train.tar", b"nonsense", "truncated header"),
+  ],
+)
+def test_broken_archives(name, file, data, says, tmp_path, manual, monkeypatch):
+  for other in SPECS[name].archives or ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]:
+    tar(manual / other, {})
+  if name == "mnist":
+    (manual / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(struct.pack(">II", 2049, 6) + bytes(6)))
+  if data == "cut":
+    data = tar_bytes(manual / file, {"big": RNG.bytes(10_000)})[:-1000]
+  (manual / file).write_bytes(tar_bytes(manual / file, data) if isinstance(data, dict) else data)
+  message = f"{name} cannot be prepared, because an archive is incomplete or not the expected one: .*{re.escape(says)}"
+  with pytest.raises(UserError, match=message) as error:
+    prepare_dataset(name, str(tmp_path / "datasets"), str(manual), accept_checksums=True)
+  assert "\n" not in str(error.value)
+  assert_nothing_is_left(tmp_path / "datasets")
+
+
+def raising(error):
+  def function(*_, **__):
+    raise error
+
+  return function
+
+
+@pytest.mark.parametrize(
+  ("module", "function", "error", "says"),
+  [
+    ("download.downloader", "_open_url", ConnectionError("no route to host"), "no route to host"),
+    ("download.downloader", "_open_url", DownloadError("Failed to get url.\nHTTP code: 404"), "HTTP code: 404"),
+    ("download.checksums", "compute_url_info", PermissionError(13, "Permission denied"), "Permission denied"),
+    ("download.extractor", "_copy", OSError(28, "No space left on device"), "No space left on device"),
+    ("writer", "Writer.write", OSError(28, "No space left on device"), "No space left on device"),
+    ("utils", "has_sufficient_disk_space", OSError("Not enough disk space"), "Not enough disk space"),
+  ],
+)
+def test_network_and_disk(module, function, error, says, tmp_path, manual, monkeypatch):
+  if "_open_url" not in function:
+    images = {
+      f"cifar-10-batches-bin/{part}.bin": bytes(3073)
+      for part in ("test_batch", *map("data_batch_{}".format, range(1, 6)))
+    }
+    tar(manual / CIFAR, images | {"cifar-10-batches-bin/batches.meta.txt": b"\n".join([b"a"] * 10)})
+  monkeypatch.setattr(f"tensorflow_datasets.core.{module}.{function}", raising(error))
+  with pytest.raises(PreparationError, match=f"cifar10 cannot be prepared in .*: .*{says}") as raised:
+    prepare_dataset("cifar10", str(tmp_path / "datasets"), str(manual), accept_checksums=True)
+  assert "\n" not in str(raised.value)
+  assert_nothing_is_left(tmp_path / "datasets")
+
+
+def test_a_full_disk_while_an_embedded_dataset_is_written(tmp_path, monkeypatch):
+  monkeypatch.setattr(
+    "tensorflow_datasets.core.writer.Writer.finalize", raising(OSError(28, "No space left on device"))
+  )
+  with pytest.raises(PreparationError, match=r"digits cannot be prepared in .*: .*No space left on device"):
+    prepare_dataset("digits", str(tmp_path))
+  assert_nothing_is_left(tmp_path)
+
+
+def test_a_manual_directory_that_is_not_there(tmp_path):
+  with pytest.raises(UserError, match="manual_directory='/nowhere' is not a folder"):
+    prepare_dataset("mnist", str(tmp_path), "/nowhere")
+
+
+def test_a_broken_description(tmp_path, digits, directory):
+  shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+  path = tmp_path / "digits" / "1.0.0" / "dataset_info.json"
+  path.write_text(path.read_text()[:100])
+  with pytest.raises(UserError, match=r"data.name='digits': .*/digits is broken \(.*; delete it and prepare it again"):
+    prepare_dataset("digits", str(tmp_path))
 
 
 def run_script(*arguments):
   command = [sys.executable, "scripts/prepare_data.py", *arguments]
   return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_script_names_the_file_with_another_checksum(tmp_path, manual):
+  """Files compressed again: the same content in other bytes."""
+  data = gzip.compress(b"images")
+  for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+    (manual / f"{name}-ubyte.gz").write_bytes(data)
+  directory = tmp_path / "datasets"
+  result = run_script("mnist", f"--directory={directory}", f"--manual_directory={manual}")
+  expected = "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+  assert result.returncode == 2
+  assert result.stderr == (
+    f"error: {manual}/t10k-images-idx3-ubyte.gz is not the file that TFDS expects: SHA-256 {expected} expected, "
+    f"{hashlib.sha256(data).hexdigest()} found; replace it, or use it all the same with --accept_checksums\n"
+  )
+  assert_nothing_is_left(directory)
+
+
+# Runs the script where the network is broken.
+OFFLINE = """
+import runpy, sys
+from tensorflow_datasets.core.download import downloader
+def refuse(*_, **__):
+  raise ConnectionError("no route to host")
+downloader._open_url = refuse
+runpy.run_path("scripts/prepare_data.py", run_name="__main__")
+"""
+
+
+def test_script_exits_with_1_if_something_breaks(tmp_path):
+  command = [sys.executable, "-c", OFFLINE, "cifar10", f"--directory={tmp_path}"]
+  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert result.returncode == 1
+  assert result.stderr == f"error: cifar10 cannot be prepared in {tmp_path}: no route to host\n"
+  assert_nothing_is_left(tmp_path)
 
 
 def test_script_refuses_in_one_line(tmp_path):

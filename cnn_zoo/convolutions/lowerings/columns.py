@@ -1,16 +1,19 @@
-"""Convolution as one matrix product: the inputs under all taps side by side (im2col), times the kernel as a matrix."""
+"""Convolution as one matrix product: the inputs under all taps next to one another (im2col), times the kernel."""
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
 
 from cnn_zoo.convolutions.lowerings.windows import Geometry, cut, once, pad, tap_offsets
 
 
-def forward(x, kernel, geometry: Geometry):
-  """The convolution of x [batch, *spatial, in] by kernel [*kernel_size, in, out].
+@functools.partial(jax.jit, static_argnums=2)  # traced once for all layers of a shape
+def convolve(x, kernel, geometry: Geometry):
+  """The convolution of x [batch, *spatial, in] by kernel [*kernel_size, in, out], without groups.
 
-  For few input channels or small outputs: the columns hold every input once a tap.
+  For few input channels or small outputs: the columns hold every input once for each tap.
   """
   sizes = geometry.output_sizes(x, kernel)
   x = pad(x, geometry.padding)
@@ -31,20 +34,3 @@ def kernel_gradient(x, g, kernel_shape, geometry: Geometry):
   columns = [cut(x, tap, g.shape[1:-1], geometry.strides, first=2) for tap in taps]
   columns = once(jnp.concatenate(columns)).reshape(-1, math.prod(g.shape[:-1]))
   return (columns @ g.reshape(-1, g.shape[-1])).reshape(kernel_shape)
-
-
-def grouped(x, kernel, geometry: Geometry):
-  """The grouped convolution of x [batch, *spatial, in] by kernel [*kernel_size, in / groups, out].
-
-  A batch of matrix products, one a group, over columns that lie group by group. XLA's CPU convolution runs the gradient
-  by a grouped kernel hundreds of times slower.
-  """
-  groups, area = geometry.groups, math.prod(kernel.shape[:-2])
-  sizes = geometry.output_sizes(x, kernel)
-  x = pad(x, geometry.padding)
-  x = once(jnp.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 0))  # [groups, batch, *spatial, in / groups]
-  taps = tap_offsets(kernel.shape[:-2], geometry.dilation)
-  columns = once(jnp.concatenate([cut(x, tap, sizes, geometry.strides, first=2) for tap in taps], -1))
-  matrices = kernel.reshape(area * kernel.shape[-2], groups, -1).swapaxes(0, 1)
-  y = once(columns.reshape(groups, -1, columns.shape[-1]) @ matrices)  # [groups, batch * output, out / groups]
-  return y.swapaxes(0, 1).reshape(columns.shape[1], *sizes, -1)

@@ -5,106 +5,82 @@ memory allows. A tap's contribution is an elementwise product over [batch, *spat
 over channels and fuses over taps.
 """
 
-import functools
 import itertools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.export import is_symbolic_dim
 
-from cnn_zoo.convolutions.arithmetic import output_sizes
+from cnn_zoo.convolutions.lowerings.derivatives import with_gradients
+from cnn_zoo.convolutions.lowerings.windows import Geometry, cut, once, pad, tap_offsets
 
 _LARGE = 1.5e7  # multiply-adds from which the gradient by the kernel goes by rows, which takes longer to compile
 
 
-def _geometry(x, kernel, strides, padding, dilation):
-  """Offsets of the taps along each axis, output sizes and the padding they need, for x [batch, *spatial, channels]."""
-  sizes, kernel_size = x.shape[1:-1], kernel.shape[:-2]
-  outs = output_sizes(sizes, kernel_size, strides, padding, dilation)
-  offsets = [range(0, k * d, d) for k, d in zip(kernel_size, dilation, strict=True)]
-  # What lies behind the last element that a tap reads is cut off.
-  ends = [
-    offset[-1] + s * (out - 1) + 1 - low - size
-    for offset, out, s, (low, _), size in zip(offsets, outs, strides, padding, sizes, strict=True)
-  ]
-  return offsets, outs, [(low, end) for (low, _), end in zip(padding, ends, strict=True)]
+def convolve(x, kernel, geometry: Geometry):
+  """The convolution of x [batch, *spatial, channels] by kernel [*kernel_size, 1, multiplier * channels].
 
-
-def _pad(x, edges):
-  """x padded (or cropped, where an edge is negative) in its spatial axes, and materialised once.
-
-  Without the barrier XLA would fuse the padding into every tap and test each element for being inside.
+  The output must not be empty.
   """
-  if any(edge != (0, 0) for edge in edges):
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((low, high, 0) for low, high in edges), (0, 0, 0)])
-  return lax.optimization_barrier(x)
+  multiplier = kernel.shape[-1] // geometry.groups
+  x = jnp.repeat(x, multiplier, -1) if multiplier > 1 else x
+  return _convolve(x, kernel, geometry._replace(groups=x.shape[-1]))
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))  # traced once for all layers of a shape
-def _forward(x, kernel, strides, padding, dilation):
-  offsets, outs, edges = _geometry(x, kernel, strides, padding, dilation)
-  x = _pad(x, edges)
+def _forward(x, kernel, geometry):
+  sizes = geometry.output_sizes(x, kernel)
+  x = _padded(x, kernel.shape[:-2], sizes, geometry)
   total = None
-  for tap, offset in zip(np.ndindex(*map(len, offsets)), itertools.product(*offsets), strict=True):
-    limits = [o + s * (out - 1) + 1 for o, out, s in zip(offset, outs, strides, strict=True)]
-    window = lax.slice(x, (0, *offset, 0), (x.shape[0], *limits, x.shape[-1]), (1, *strides, 1))
-    term = window * kernel[(*tap, 0)]
+  taps = np.ndindex(*kernel.shape[:-2])
+  for tap, offset in zip(taps, tap_offsets(kernel.shape[:-2], geometry.dilation), strict=True):
+    term = cut(x, offset, sizes, geometry.strides) * kernel[(*tap, 0)]
     total = term if total is None else total + term
   return total
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def depthwise(x, kernel, strides, padding, dilation):
-  """Depthwise convolution of any rank.
+def _padded(x, kernel_size, sizes, geometry):
+  """x as the taps read it for outputs of spatial `sizes`: what lies behind the last element that is read is cut off.
 
-  Args:
-    x: [batch, *spatial, channels].
-    kernel: [*kernel_size, 1, channels].
-    strides: one a spatial axis.
-    padding: (before, after) for each spatial axis.
-    dilation: one a spatial axis.
-
-  Returns:
-    [batch, *output sizes, channels]; the output must not be empty.
+  It is computed once. XLA would otherwise fuse the padding into every tap and test each element for being inside.
   """
-  return _forward(x, kernel, strides, padding, dilation)
+  strides, padding, dilation, _ = geometry
+  read = [d * (k - 1) + s * (n - 1) + 1 for k, d, s, n in zip(kernel_size, dilation, strides, sizes, strict=True)]
+  lows = [low for low, _ in padding]
+  edges = [(low, end - low - n) for low, end, n in zip(lows, read, x.shape[1:-1], strict=True)]
+  return once(pad(x, edges))
 
 
-def _depthwise_fwd(x, kernel, strides, padding, dilation):
-  return _forward(x, kernel, strides, padding, dilation), (x, kernel)
-
-
-def _depthwise_bwd(strides, padding, dilation, residuals, g):
-  x, kernel = residuals
-  return _input_gradient(x, kernel, g, strides, padding, dilation), _kernel_gradient(
-    x, kernel, g, strides, padding, dilation
-  )
-
-
-def _input_gradient(x, kernel, g, strides, padding, dilation):
+def _input_gradient(g, kernel, sizes, geometry):
   """The convolution of g, with strides - 1 zeros between its elements, by the reversed kernel."""
+  strides, padding, dilation, _ = geometry
   spans = [d * (k - 1) for k, d in zip(kernel.shape[:-2], dilation, strict=True)]
   widths = [(n - 1) * s + 1 for n, s in zip(g.shape[1:-1], strides, strict=True)]
-  lows = [span - pad[0] for span, pad in zip(spans, padding, strict=True)]
-  highs = [size + span - width - low for size, span, width, low in zip(x.shape[1:-1], spans, widths, lows, strict=True)]
+  lows = [span - low for span, (low, _) in zip(spans, padding, strict=True)]
+  highs = [size + span - width - low for size, span, width, low in zip(sizes, spans, widths, lows, strict=True)]
   if any(s > 1 for s in strides):
     config = [(0, 0, 0), *((0, 0, s - 1) for s in strides), (0, 0, 0)]
     g = lax.pad(g, jnp.zeros((), g.dtype), config)
   reversed_kernel = jnp.flip(kernel, range(len(strides)))
-  ones = (1,) * len(strides)
-  return _forward(g, reversed_kernel, ones, tuple(zip(lows, highs, strict=True)), dilation)
+  return _forward(
+    g,
+    reversed_kernel,
+    geometry._replace(strides=(1,) * len(strides), padding=tuple(zip(lows, highs, strict=True))),
+  )
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def _kernel_gradient(x, kernel, g, strides, padding, dilation):
-  offsets, _, edges = _geometry(x, kernel, strides, padding, dilation)
-  x = _pad(x, edges)
-  g = lax.optimization_barrier(g)
-  by_rows = len(strides) == 2 and g.size * math.prod(kernel.shape[:-2]) >= _LARGE
-  values = (_by_rows if by_rows else _by_taps)(x, g, offsets, strides)
-  return values.reshape(kernel.shape).astype(kernel.dtype)
+def _kernel_gradient(x, g, kernel_shape, geometry):
+  kernel_size, strides = kernel_shape[:-2], geometry.strides
+  x = _padded(x, kernel_size, g.shape[1:-1], geometry)
+  g = once(g)
+  large = not is_symbolic_dim(g.shape[0]) and g.size * math.prod(kernel_size) >= _LARGE
+  offsets = [range(0, k * d, d) for k, d in zip(kernel_size, geometry.dilation, strict=True)]
+  values = (_by_rows if large and len(strides) == 2 else _by_taps)(x, g, offsets, strides)
+  return values.reshape(kernel_shape).astype(x.dtype)
+
+
+_convolve = with_gradients(_forward, _input_gradient, _kernel_gradient)
 
 
 def _by_taps(x, g, offsets, strides):
@@ -117,7 +93,7 @@ def _by_taps(x, g, offsets, strides):
     window = lax.slice(window, (0,) * x.ndim, window.shape, (1, *strides, 1))
     return jnp.sum(window * g, axes, dtype=jnp.float32)
 
-  grid = jnp.asarray(list(itertools.product(*offsets)), jnp.int32)
+  grid = jnp.asarray(list(itertools.product(*offsets)))  # of the default integers, as the zeros in dynamic_slice
   return lax.map(one_tap, tuple(grid.T)) if len(grid) > 1 else one_tap(tuple(grid[0]))
 
 
@@ -165,6 +141,3 @@ def _by_rows(x, g, offsets, strides):
 def _divisor(n, limit):
   """The largest divisor of n up to `limit`."""
   return next(d for d in range(min(n, limit), 0, -1) if n % d == 0)
-
-
-depthwise.defvjp(_depthwise_fwd, _depthwise_bwd)

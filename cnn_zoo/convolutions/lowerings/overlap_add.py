@@ -3,10 +3,27 @@
 import itertools
 import math
 
+from cnn_zoo.convolutions.arithmetic import transposed_output_sizes
 from cnn_zoo.convolutions.lowerings.windows import Geometry, once, pad
 
 
-def overlap_add(x, kernel, strides, crops_before, sizes):
+def convolve_transposed(x, kernel, geometry: Geometry):
+  """The undilated transposed convolution of x [batch, *spatial, in] by kernel [*kernel_size, in, out], without groups.
+
+  The padding of `geometry` is cut off from the output; where it is below 0, zeros are added.
+  """
+  strides, crops, dilation, _ = geometry
+  sizes = transposed_output_sizes(x.shape[1:-1], kernel.shape[:-2], strides, crops, dilation)
+  return _overlap_add(x, kernel, strides, [low for low, _ in crops], sizes)
+
+
+def input_gradient(g, kernel, sizes, geometry: Geometry):
+  """The gradient of an undilated convolution by its input of spatial `sizes`, for the output's gradient g."""
+  before = [low for low, _ in geometry.padding]
+  return _overlap_add(g, kernel.swapaxes(-1, -2), geometry.strides, before, sizes)
+
+
+def _overlap_add(x, kernel, strides, crops_before, sizes):
   """Every element of x adds its product with the kernel to the output, `strides` apart.
 
   The kernel is cut into pieces of `strides` taps. All elements are multiplied by all pieces at once; a piece of one
@@ -15,7 +32,7 @@ def overlap_add(x, kernel, strides, crops_before, sizes):
   Args:
     x: [batch, *spatial, in].
     kernel: [*kernel_size, in, out].
-    strides: one a spatial axis.
+    strides: one for each spatial axis.
     crops_before: how many outputs are cut off at the start of each axis.
     sizes: how many outputs are kept in each axis; beyond the last product they are zeros.
 
@@ -42,9 +59,3 @@ def overlap_add(x, kernel, strides, crops_before, sizes):
   total = total.reshape(x.shape[0], *(length * s for length, s in zip(lengths, strides, strict=True)), features)
   ends = [size + crop - n for size, crop, n in zip(sizes, crops_before, total.shape[1:-1], strict=True)]
   return pad(total, [(-crop, end) for crop, end in zip(crops_before, ends, strict=True)])
-
-
-def input_gradient(g, kernel, sizes, geometry: Geometry):
-  """The gradient of an undilated convolution by its input of spatial `sizes`, for the output's gradient g."""
-  before = [low for low, _ in geometry.padding]
-  return overlap_add(g, kernel.swapaxes(-1, -2), geometry.strides, before, sizes)

@@ -34,10 +34,10 @@ def pad(x, padding: Sequence[tuple[int, int]], first: int = 1):
 
 def cut(x, starts: Sequence[int], sizes: Sequence[int], strides: Sequence[int], first: int = 1):
   """The elements starts, starts + strides, ... of x in its spatial axes, `sizes` of them; axes as in `pad`."""
-  slices = [slice(None)] * first
-  for start, size, stride in zip(starts, sizes, strides, strict=True):
-    slices.append(slice(start, start + stride * (size - 1) + 1, stride))
-  return x[tuple(slices)]
+  ends = [start + stride * (size - 1) + 1 for start, size, stride in zip(starts, sizes, strides, strict=True)]
+  before, behind = x.shape[:first], x.shape[first + len(ends) :]
+  limits = (*before, *ends, *behind)
+  return lax.slice(x, (*[0] * first, *starts, *[0] * len(behind)), limits, (*[1] * first, *strides, *[1] * len(behind)))
 
 
 def tap_offsets(kernel_size: Sequence[int], dilation: Sequence[int]) -> Iterator[tuple[int, ...]]:

@@ -1,25 +1,30 @@
 """Winograd's minimal filtering F(2 x 2, 3 x 3) (Lavin and Gray 2016, Fast algorithms for convolutional networks).
 
-Four outputs of a 3 x 3 convolution of stride 1 take 16 multiplications a channel in place of 36, after sums over the
-4 x 4 inputs under them. The 16 products over channels are plain matrix products. A matrix product on a CPU runs near
-the peak, XLA's 3 x 3 convolution at about half of it, so this is about twice as fast. Errors are a few units in the
-last place larger than those of direct summation.
+Four outputs of a 3 x 3 convolution of stride 1 take 16 multiplications for each channel instead of 36, after sums over
+the 4 x 4 inputs under them. The 16 products over channels are plain matrix products. A matrix product on a CPU runs
+near the peak, XLA's 3 x 3 convolution at about half of it, so this is about twice as fast. Errors are a few units in
+the last place larger than those of direct summation.
 """
 
 import jax.numpy as jnp
 from jax import lax
 
+from cnn_zoo.convolutions.lowerings.derivatives import with_gradients
 from cnn_zoo.convolutions.lowerings.windows import Geometry, cut, once, pad
 
 
-def forward(x, kernel, geometry: Geometry):
+def convolve(x, kernel, geometry: Geometry):
   """The convolution of x [batch, height, width, in] by kernel [3, 3, in, out] with strides and dilation 1."""
+  return _convolve(x, kernel, geometry)
+
+
+def _forward(x, kernel, geometry: Geometry):
   kernels = _two_axes(_kernel_transform, [[kernel[i, j] for j in range(3)] for i in range(3)])
   return _filter(x, kernels, geometry.padding, geometry.output_sizes(x, kernel))
 
 
-def input_gradient(g, kernel, sizes, geometry: Geometry):
-  """The gradient by an input of spatial `sizes`: the convolution of g by the kernel turned by half a circle."""
+def _input_gradient(g, kernel, sizes, geometry: Geometry):
+  """The gradient by an input of spatial `sizes`: the convolution of g by the kernel rotated by 180 degrees."""
   kernels = _two_axes(_kernel_transform, [[kernel[2 - i, 2 - j] for j in range(3)] for i in range(3)])
   kernels = [[once(u).T for u in row] for row in kernels]  # [out, in]
   before = [2 - low for low, _ in geometry.padding]
@@ -40,8 +45,8 @@ def _filter(x, kernels, padding, sizes):
   return y[:, : sizes[0], : sizes[1]]
 
 
-def kernel_gradient(x, g, kernel_shape, geometry: Geometry):
-  """The gradient by the kernel: `forward` transposed, so that its 16 products contract over the tiles."""
+def _kernel_gradient(x, g, kernel_shape, geometry: Geometry):
+  """The gradient by the kernel: `_forward` transposed, so that its 16 products contract over the tiles."""
   tiles = [-(-n // 2) for n in g.shape[1:-1]]
   inputs = _input_tiles(x, geometry.padding, tiles)
   g = once(pad(g, [(0, 2 * t - n) for t, n in zip(tiles, g.shape[1:-1], strict=True)]))
@@ -53,6 +58,9 @@ def kernel_gradient(x, g, kernel_shape, geometry: Geometry):
   ]
   gradient = _two_axes(_kernel_transform_transposed, products)
   return jnp.stack([jnp.stack(row) for row in gradient]).reshape(kernel_shape)
+
+
+_convolve = with_gradients(_forward, _input_gradient, _kernel_gradient)
 
 
 def _input_tiles(x, padding, tiles):

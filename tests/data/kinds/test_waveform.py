@@ -5,7 +5,7 @@ import numpy as np
 from cnn_zoo.data.kinds.waveform import make_example
 from tests.helpers.tiny_datasets import make_dataset, make_settings
 
-DATASET = make_dataset(kind="waveform")
+INFO = make_dataset(kind="waveform").info
 
 
 def settings(**overrides):
@@ -13,9 +13,7 @@ def settings(**overrides):
 
 
 def make(audio, rng=None, **overrides):
-  waveform, label = make_example(
-    {"audio": np.asarray(audio, np.int16), "label": 7}, DATASET, settings(**overrides), rng
-  )
+  waveform, label = make_example({"audio": np.asarray(audio, np.int16), "label": 7}, INFO, settings(**overrides), rng)
   assert waveform.shape == (overrides["samples"], 1) and waveform.dtype == np.int16 and label == 7
   return waveform[:, 0]
 
