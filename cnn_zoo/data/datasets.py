@@ -143,7 +143,7 @@ def held_out_indices(number: int, share: float) -> np.ndarray:
 
     >>> from cnn_zoo.data.datasets import held_out_indices
     >>> held_out_indices(10, 0.2).tolist()
-    [1, 4]
+    [1, 8]
 
   Args:
     number: of training records.

@@ -383,12 +383,11 @@ def raising(error):
   ],
 )
 def test_network_and_disk(module, function, error, says, tmp_path, manual, monkeypatch):
-  if "_open_url" not in function:
-    images = {
-      f"cifar-10-batches-bin/{part}.bin": bytes(3073)
-      for part in ("test_batch", *map("data_batch_{}".format, range(1, 6)))
-    }
-    tar(manual / CIFAR, images | {"cifar-10-batches-bin/batches.meta.txt": b"\n".join([b"a"] * 10)})
+  if function != "_open_url":
+    parts = ("test_batch", *(f"data_batch_{part}" for part in range(1, 6)))
+    files = {f"cifar-10-batches-bin/{part}.bin": bytes(3073) for part in parts}
+    names = "\n".join(map(str, range(10))).encode()
+    tar(manual / CIFAR, {**files, "cifar-10-batches-bin/batches.meta.txt": names})
   monkeypatch.setattr(f"tensorflow_datasets.core.{module}.{function}", raising(error))
   with pytest.raises(PreparationError, match=f"cifar10 cannot be prepared in .*: .*{says}") as raised:
     prepare_dataset("cifar10", str(tmp_path / "datasets"), str(manual), accept_checksums=True)
