@@ -50,7 +50,8 @@ class StochasticDepth(_Noise):
 
 def set_noise(model: nnx.Module, key: jax.Array) -> None:
   """Gives every layer that draws noise a key of its own, a function of `key` and the layer's place in the model."""
-  layers = [module for _, module in nnx.iter_modules(model) if isinstance(module, _Noise) and module.key is not None]
-  if layers:
-    for layer, layer_key in zip(layers, jax.random.split(key, len(layers)), strict=True):
-      layer.key.set_value(layer_key)
+  noises = [module.key for _, module in nnx.iter_modules(model) if isinstance(module, _Noise)]
+  own = [noise for noise in noises if noise is not None]
+  if own:
+    for noise, value in zip(own, jax.random.split(key, len(own)), strict=True):
+      noise.set_value(value)
