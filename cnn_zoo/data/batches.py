@@ -63,7 +63,6 @@ def train_batches(
   """Endless augmented batches; every epoch is a permutation of `dataset.train`, and batches run across epochs.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("lenet5", "digits").data
@@ -118,7 +117,6 @@ def evaluation_batches(
   filled up with zeros whose mask is False; there, label maps have 255.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("lenet5", "digits").data
@@ -162,7 +160,6 @@ def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.
   255 where there is no label. "mask" is bool [batch], False for examples that only fill up a batch.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("m5", "waveforms").data
@@ -178,7 +175,6 @@ def input_shape(settings, info: DatasetInfo) -> tuple[int, ...]:
   """Shape of one example's input, [*spatial, channels].
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("lenet5", "digits").data
@@ -192,7 +188,6 @@ def size_fields(kind: str) -> tuple[str, ...]:
   """The field of `config.data` with the length of each spatial axis of an input.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> data.size_fields("clip")
     ('frames', 'image_size', 'image_size')

@@ -41,7 +41,6 @@ class Dataset:
   """A prepared dataset, which can be pickled.
 
   Example:
-
     >>> import ml_collections
     >>> from cnn_zoo import data
     >>> settings = ml_collections.ConfigDict({"name": "digits", "directory": None, "validation": 0.1})
@@ -140,7 +139,6 @@ def held_out_indices(number: int, share: float) -> np.ndarray:
   frequent in both parts.
 
   Example:
-
     >>> from cnn_zoo.data.datasets import held_out_indices
     >>> held_out_indices(10, 0.2).tolist()
     [1, 8]
@@ -167,7 +165,6 @@ def list_datasets() -> list[str]:
   """Names of all datasets that `open_dataset` knows, prepared or not.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> data.list_datasets()[:4]
     ['digits', 'mnist', 'fashion_mnist', 'cifar10']
@@ -212,7 +209,6 @@ def dataset_info(settings, *, prepared: bool = True) -> DatasetInfo:
   """What is known of a dataset before it is opened.
 
   Example:
-
     >>> import ml_collections
     >>> from cnn_zoo import data
     >>> settings = ml_collections.ConfigDict({"name": "imagenet", "directory": None})

@@ -18,7 +18,10 @@ def local_response_normalization(
 
   Args:
     x: [batch, *spatial, channels].
-    size, k, alpha, beta: n, k, alpha and beta of the paper, with its values.
+    size: n of the paper, with its value.
+    k: of the paper, with its value.
+    alpha: of the paper, with its value.
+    beta: of the paper, with its value.
 
   Returns:
     An array of the shape and dtype of x.

@@ -29,6 +29,7 @@ def resize(x: jax.Array, sizes: int | Sequence[int], method: str = "bilinear") -
   averaged where the map gets smaller.
 
   Args:
+    x: [batch, *spatial, channels].
     sizes: one a spatial axis, or one for all.
     method: "bilinear", linear along every axis, or "nearest".
 

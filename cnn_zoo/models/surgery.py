@@ -21,6 +21,7 @@ def replace_convolutions(model: nnx.Module, convolution: str | Mapping, *, rngs:
   Pointwise convolutions and transposed ones stay as they are.
 
   Args:
+    model: of any architecture; changed in place.
     convolution: a name of `list_convolutions()`, as "depthwise_separable"; a name with options, as
       "grouped:groups=4,keep=stem"; or the same as a mapping, {"name": "grouped", "groups": 4, "keep": "stem"}. `keep`
       names the layers that stay, by the beginning of their path, several joined by "+". `normalization` is "batch"

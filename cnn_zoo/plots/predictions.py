@@ -77,7 +77,12 @@ def draw_prediction(
 
   Args:
     picture: the PNG to write. Its folder is made if need be.
-    info, title, inputs, answer, truth, top: as in `prediction_figure`.
+    info: as in `prediction_figure`, as are the others.
+    title: of the picture.
+    inputs: what the model was given.
+    answer: what the model predicts.
+    truth: the label, if it is known.
+    top: how many classes are shown.
 
   Raises:
     UserError: if the picture cannot be written.
