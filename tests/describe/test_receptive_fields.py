@@ -208,7 +208,7 @@ def test_published():
   alexnet = layer_fields("alexnet")
   assert (alexnet["convolutions.4"], alexnet["max_pool_3"]) == ((163, 163), (195, 195))
   vgg = layer_fields("vgg16")
-  assert (vgg["stages.4.units.2"], vgg["stages.4.max_pool"]) == ((196, 196), (212, 212))
+  assert (vgg["stages.4.units.2.conv"], vgg["stages.4.max_pool"]) == ((196, 196), (212, 212))
   assert layer_fields("mobilenet_v1")["blocks.12.norm"] == (315, 315)
 
 

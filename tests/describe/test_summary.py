@@ -92,7 +92,7 @@ def test_pooling_of_many_kinds():
 def test_stages():
   table = describe(abstract_model("resnet50"), (224, 224, 3))
   assert lines(table, "stages") == [
-    ("stem", "Convolution", (7, 7), (2, 2), (112, 112, 64), 1, (7, 7)),
+    ("stem", "ConvNorm", (7, 7), (2, 2), (112, 112, 64), 1, (7, 7)),
     ("max_pool", "max_pool", (3, 3), (2, 2), (56, 56, 64), 0, (11, 11)),
     ("stages.0.0-2", "3 x Bottleneck", (3, 3), (1, 1), (56, 56, 256), 9, (35, 35)),
     ("stages.1.0-3", "4 x Bottleneck", (3, 3), (2, 2), (28, 28, 512), 12, (91, 91)),

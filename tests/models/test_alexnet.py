@@ -8,7 +8,16 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.layers import local_response_normalization
 from cnn_zoo.models import abstract_model
 from tests.helpers import golden
+from tests.helpers.members import FULLY_CONNECTED, Member, ranks
 from tests.helpers.model_checks import evaluated, images, traced_shape
+
+MEMBERS = {
+  "alexnet": Member(ranks(63), FULLY_CONNECTED, quick=False),
+  "alexnet_two_towers": Member(ranks(67), FULLY_CONNECTED, quick=False),
+}
+FEATURES = {
+  "AlexNet": "conv1 8, conv2 16, conv3 16, conv4 16, conv5 32",
+}
 
 NAMES = ("alexnet", "alexnet_two_towers")
 TINY = {"num_classes": 5, "hidden_features": 16}

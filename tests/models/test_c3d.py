@@ -8,7 +8,15 @@ from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model, published_setting
 from cnn_zoo.models.c3d import Stage
+from tests.helpers.members import Member
 from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
+
+MEMBERS = {
+  "c3d": Member({3: 16}, {"width": 0.125, "hidden_features": 16}),
+}
+FEATURES = {
+  "C3D": "stage1 2, stage2 4, stage3 8, stage4 16, stage5 32",
+}
 
 TINY = {"num_classes": 5, "width": 0.125, "hidden_features": 16}
 
@@ -44,7 +52,7 @@ def test_figure_3():
   [
     (487, "clip", 79_991_015),  # Sports-1M
     (101, "clip", 78_409_573),  # UCF101
-    # Nine taps in place of 27, and 16 times 3 channels in the first layer.
+    # Nine taps instead of 27, and 16 times 3 channels in the first layer.
     (101, "frame", 78_409_573 - 18 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 256 + 256 * 512 + 3 * 512 * 512)),
     (101, "stack", 60_000_037),
   ],
@@ -120,7 +128,7 @@ def test_clips_of_other_sizes(sizes, last):
   assert table.layers[-1].output_shape == (5,) and table.parameters == described((16, 112, 112, 1), **TINY).parameters
 
 
-def test_what_is_left_of_time_is_averaged():
+def test_the_last_time_steps_are_averaged():
   model = create_model("c3d", rngs=nnx.Rngs(0), **TINY)
   model.head = _Nothing()
   x = images(3, 4, 4, batch=2, channels=64)

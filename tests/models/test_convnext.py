@@ -12,9 +12,16 @@ from cnn_zoo.models.convnext import Block
 from cnn_zoo.training.optimizers import create_optimizer
 from configs import base
 from tests.helpers import golden
+from tests.helpers.members import Member, ranks
 from tests.helpers.model_checks import evaluated, images, traced_shape
 
 TINY = {"channels": (8, 16, 16), "blocks": (1, 2, 1)}
+MEMBERS = {
+  "convnext_tiny": Member(ranks(32, 32, 16), {**TINY, "layer_scale": 1.0, "stochastic_depth_rate": 0.3}),
+}
+FEATURES = {
+  "ConvNeXt": "stage1 4, stage2 8, stage3 16, stage4 32",
+}
 
 
 @pytest.mark.parametrize(  # section 3

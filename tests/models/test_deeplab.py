@@ -10,7 +10,20 @@ from cnn_zoo.models import abstract_model, deeplab
 from cnn_zoo.models.deeplab import DeepLabHead, Pyramid
 from cnn_zoo.models.fcn import FCNHead
 from tests.helpers import golden
+from tests.helpers.members import RESNET, Member, one_block, ranks
 from tests.helpers.model_checks import images
+
+MEMBERS = {
+  "deeplabv3_resnet50": Member(
+    ranks(33),
+    fixed=one_block("resnet50"),
+    tables=RESNET | {"deeplab.CHANNELS": 8, "deeplab.RATES": {8: (1, 2, 3)}},  # rates whose taps lie inside the map
+    quick=False,
+  ),
+}
+FEATURES = {
+  "DeepLabV3": "conv1 2, conv2 4, conv3 8, conv4 8, conv5 8",
+}
 
 # torchvision's, with the auxiliary head that the published weights have.
 WITH_AUXILIARY = {"deeplabv3_resnet50": 42_004_074, "deeplabv3_resnet101": 60_996_202}

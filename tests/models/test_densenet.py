@@ -1,4 +1,3 @@
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,14 @@ from cnn_zoo.layers import BatchNorm, Linear
 from cnn_zoo.models import abstract_model
 from cnn_zoo.models.densenet import DenseBlock, DenseNet
 from tests.helpers import golden
+from tests.helpers.members import Member, ranks
+
+MEMBERS = {
+  "densenet121": Member(ranks(64, 64, 32), {"growth_rate": 4}, {"densenet121": {"layers": (1, 2, 2, 1)}}),
+}
+FEATURES = {
+  "DenseNet": "stem 2, block1 4, block2 8, block3 16, block4 32",
+}
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 

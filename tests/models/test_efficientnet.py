@@ -13,7 +13,15 @@ from cnn_zoo.models import abstract_model
 from cnn_zoo.models.efficientnet import SCALINGS, compound_scaling
 from cnn_zoo.models.scaling import scale_channels, scale_layers
 from tests.helpers import golden
+from tests.helpers.members import MULTIPLIED, Member, ranks
 from tests.helpers.model_checks import traced_shape
+
+MEMBERS = {
+  "efficientnet_b0": Member(ranks(32, 32, 16), MULTIPLIED),
+}
+FEATURES = {
+  "EfficientNet": "stem 2, stage1 2, stage2 4, stage3 8, stage4 16, stage5 16, stage6 32, stage7 32",
+}
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 TINY = {"width": 0.25, "depth": 0.1}  # one block a stage
@@ -151,7 +159,7 @@ def test_training():
 
   before = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
   moved = jax.tree.map(lambda a, b: float((a != b).mean()), before, after)
-  assert min(jax.tree.leaves(moved)) > 0.5  # some means are exactly zero behind a normalisation
+  assert min(jax.tree.leaves(moved)) > 0.5  # some means are exactly zero after a normalisation
 
   np.testing.assert_array_equal(run(state, x)[0], logits)  # a function of the keys alone
   set_noise(model, jax.random.key(9))

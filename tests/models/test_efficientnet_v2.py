@@ -10,7 +10,15 @@ from cnn_zoo.models import abstract_model
 from cnn_zoo.models.efficientnet import MBConv
 from cnn_zoo.models.efficientnet_v2 import STAGES, FusedMBConv
 from tests.helpers import golden
+from tests.helpers.members import MULTIPLIED, Member, ranks
 from tests.helpers.model_checks import traced_shape
+
+MEMBERS = {
+  "efficientnet_v2_s": Member(ranks(32, 32, 16), MULTIPLIED),
+}
+FEATURES = {
+  "EfficientNetV2": "stem 2, stage1 2, stage2 4, stage3 8, stage4 16, stage5 16, stage6 32, stage7 32",
+}
 
 TINY = {"width": 0.25, "depth": 0.1}  # one block a stage, two where S has 15
 

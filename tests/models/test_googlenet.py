@@ -10,7 +10,20 @@ from cnn_zoo.layers import BatchNorm, ConvNorm, Dropout
 from cnn_zoo.models import abstract_model, googlenet
 from cnn_zoo.models.googlenet import BLOCKS, Channels
 from tests.helpers import golden
+from tests.helpers.members import Member, ranks
 from tests.helpers.model_checks import QUICK, evaluated, images, traced_shape, trained
+
+FEWER = {
+  "googlenet.STEM": (8, 8, 12),
+  "googlenet.BLOCKS": dict.fromkeys(("3b", "4a", "4e"), Channels(4, 3, 4, 2, 4, 4)),
+}
+MEMBERS = {
+  "googlenet": Member(ranks(32, 32, 16), tables=FEWER),
+  "googlenet_paper": Member(ranks(32, 32, 16), {"stem": "separable"}, tables=FEWER),
+}
+FEATURES = {
+  "GoogLeNet": "conv1 2, conv3 4, 3a 8, 3b 8, 4a 16, 4b 16, 4c 16, 4d 16, 4e 16, 5a 32, 5b 32",
+}
 
 # Table 1: output size, parameters (in thousands) and multiply-adds (in millions), as it is printed.
 TABLE_1 = {
@@ -195,7 +208,7 @@ def test_the_papers_auxiliary_pooling():
   head(x)
   windows = np.lib.stride_tricks.sliding_window_view(x, (5, 5), (1, 2))[:, ::3, ::3]
   np.testing.assert_allclose(seen[0], windows.mean((-2, -1)), rtol=1e-4, atol=1e-6)
-  head(images(4, 4, batch=2))  # a map of a smaller input is taken as it is
+  head(images(4, 4, batch=2))  # a map of a smaller input is not averaged
   np.testing.assert_array_equal(seen[1], images(4, 4, batch=2))
 
 

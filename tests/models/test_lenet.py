@@ -7,7 +7,17 @@ from flax import nnx
 from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
+from tests.helpers.members import Member, ranks
 from tests.helpers.model_checks import evaluated, images, traced_shape
+
+MEMBERS = {
+  "lenet5": Member(ranks(32)),
+  "lenet_maxpool": Member(ranks(16), zeros=True),
+}
+FEATURES = {
+  "LeNet5": "s2 2, s4 4, c5 4",
+  "LeNetMaxPool": "conv1 2, conv2 4",
+}
 
 SIZES = {"lenet5": 32, "lenet_maxpool": 28}
 

@@ -9,8 +9,17 @@ from cnn_zoo.convolutions import Convolution
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm
 from cnn_zoo.models import abstract_model
-from cnn_zoo.models.m_networks import ResidualBlock, unit
+from cnn_zoo.models.m_networks import Column, ResidualBlock, unit
+from tests.helpers.members import Member
 from tests.helpers.model_checks import evaluated, images, traced_shape
+
+MEMBERS = {
+  "m5": Member({1: 400}),
+  "m34_res": Member({1: 400}, fixed={"m34_res": {"column": Column(8, ((8, 1), (12, 2)), residual=True)}}),
+}
+FEATURES = {
+  "MNetwork": "stem 16, stage1 64, stage2 256, stage3 1024, stage4 1024",
+}
 
 # The columns of Table 1, as they are printed: channels of each convolution, and max-pooling.
 COLUMNS = {
@@ -20,7 +29,7 @@ COLUMNS = {
   "m18": "64 M 64 64 64 64 M 128 128 128 128 M 256 256 256 256 M 512 512 512 512",
   "m34_res": f"48 M {'48 ' * 6}M {'96 ' * 8}M {'192 ' * 12}M {'384 ' * 6}",
 }
-POOLED = (2000, 500, 125, 32)  # the sizes behind max-pooling
+POOLED = (2000, 500, 125, 32)  # the sizes after max-pooling
 WAVEFORM = (32_000, 1)
 
 
@@ -50,7 +59,7 @@ def test_table_1(tables, name):
 @pytest.mark.parametrize(("name", "layers"), [("m3", 3), ("m5", 5), ("m11", 11), ("m18", 18), ("m34_res", 34)])
 def test_layers_with_weights(tables, name, layers):
   assert tables[name].depth == layers
-  normalised = layers - 1 + 16 * (name == "m34_res")  # figure 1b: once more behind each sum
+  normalised = layers - 1 + 16 * (name == "m34_res")  # figure 1b: once more after each sum
   assert sum(row.type == "BatchNorm" for row in tables[name].layers) == normalised
 
 

@@ -8,7 +8,18 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm
 from cnn_zoo.models import abstract_model
 from tests.helpers import golden
+from tests.helpers.members import Member, ranks
 from tests.helpers.model_checks import traced_shape
+
+MEMBERS = {
+  "mobilenet_v1": Member(
+    ranks(32, 32, 16),
+    tables={"mobilenet_v1.LAYERS": ((16, 1), (24, 2), (24, 1), (32, 2)), "mobilenet_v1.STAGES": (1, 2, 1)},
+  ),
+}
+FEATURES = {
+  "MobileNetV1": "stem 2, stage1 2, stage2 4, stage3 8, stage4 16, stage5 32",
+}
 
 
 def test_table_1():

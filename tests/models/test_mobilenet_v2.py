@@ -8,7 +8,17 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm
 from cnn_zoo.models import abstract_model
 from tests.helpers import golden
+from tests.helpers.members import Member, ranks
 from tests.helpers.model_checks import traced_shape
+
+MEMBERS = {
+  "mobilenet_v2": Member(
+    ranks(32, 32, 16), tables={"mobilenet_v2.BOTTLENECKS": ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 2, 2))}
+  ),
+}
+FEATURES = {
+  "MobileNetV2": "stem 2, stage1 2, stage2 4, stage3 8, stage4 16, stage5 16, stage6 32, stage7 32",
+}
 
 
 def test_table_2():

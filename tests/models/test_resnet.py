@@ -15,6 +15,18 @@ from cnn_zoo.models.network import last
 from cnn_zoo.models.resnet import LAYERS, BasicBlock, Bottleneck, PlainBlock, ResNet, stage_sampling
 from cnn_zoo.models.resnetv2 import PreActivationBasicBlock, PreActivationBottleneck, ResNetV2
 from tests.helpers import golden
+from tests.helpers.members import RESNET, Member, one_block, ranks
+
+MEMBERS = {
+  "resnet18": Member(ranks(32, 32, 16), fixed=one_block("resnet18"), tables=RESNET),
+  "resnet50": Member(ranks(32, 32, 16), fixed=one_block("resnet50"), tables=RESNET),
+  "plain18": Member(ranks(32, 32, 16), fixed=one_block("plain18"), tables=RESNET),
+  "resnetv2_18": Member(ranks(32, 32, 16), fixed=one_block("resnetv2_18"), tables=RESNET),
+}
+FEATURES = {
+  "ResNet": "conv1 2, conv2 4, conv3 8, conv4 16, conv5 32",
+  "ResNetV2": "conv1 2, conv2 4, conv3 8, conv4 16, conv5 32",
+}
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 NETWORKS = [

@@ -9,7 +9,16 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.models.vgg import Stage
 from tests.helpers import golden
+from tests.helpers.members import FULLY_CONNECTED, VGG, Member, ranks
 from tests.helpers.model_checks import evaluated, images, traced_shape
+
+MEMBERS = {
+  "vgg11": Member(ranks(32, 64), FULLY_CONNECTED, tables=VGG),
+  "vgg11_bn": Member(ranks(32, 64), FULLY_CONNECTED, tables=VGG),
+}
+FEATURES = {
+  "VGG": "stage1 2, stage2 4, stage3 8, stage4 16, stage5 32",
+}
 
 TINY = {"num_classes": 5, "hidden_features": 16}
 # Table 1, columns A, B, D and E, as it is printed.
@@ -54,7 +63,7 @@ def test_initial_values():
     assert not np.any(layer.bias[...])
 
 
-def test_dropout_is_behind_the_hidden_layers():
+def test_dropout_comes_after_the_hidden_layers():
   head = abstract_model("vgg16").head
   assert [dropout.rate for dropout in head.dropouts] == [0.5, 0.5] and not head.dropout_first
   assert [dropout.rate for dropout in abstract_model("vgg16", dropout_rate=0.25).head.dropouts] == [0.25, 0.25]

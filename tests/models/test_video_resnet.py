@@ -14,7 +14,19 @@ from cnn_zoo.models import abstract_model, model_options, published_setting
 from cnn_zoo.models.video_resnet import NETWORKS, Block, VideoResNet, channels_between
 from cnn_zoo.pretrained import conventions
 from tests.helpers import golden
+from tests.helpers.members import Member, one_block
 from tests.helpers.model_checks import evaluated, images, traced_shape
+
+MEMBERS = {
+  "r2plus1d_18": Member(
+    {3: 16},
+    fixed=one_block("r2plus1d_18"),
+    tables={"video_resnet.STEM": 8, "video_resnet.CHANNELS": (8, 12, 16, 20)},
+  ),
+}
+FEATURES = {
+  "VideoResNet": "conv1 2, conv2 2, conv3 4, conv4 8, conv5 16",
+}
 
 
 @functools.cache

@@ -9,7 +9,17 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm
 from cnn_zoo.models import abstract_model
 from tests.helpers import golden
+from tests.helpers.members import Member, ranks
 from tests.helpers.model_checks import traced_shape
+
+MEMBERS = {
+  "xception": Member(ranks(32, 32, 16), {"middle_blocks": 1}),
+}
+FEATURES = {
+  "Xception": "stem 2, block1 4, block2 8, block3 16, "
+  + "".join(f"block{i} 16, " for i in range(4, 12))
+  + "block12 32, exit 32",
+}
 
 
 def test_figure_5():
@@ -19,7 +29,7 @@ def test_figure_5():
   widths = [[s.conv.convolutions[1].out_features for s in block.separables] for block in model.blocks]
   assert widths == [[128, 128], [256, 256], [728, 728], *[[728] * 3] * 8, [728, 1024]]
   sizes = [rows[f"blocks.{index}.separables.1.norm"].output_shape[0] for index in range(12)]
-  assert sizes == [147, 74, 37, *[19] * 9]  # the last block's own stride comes behind it
+  assert sizes == [147, 74, 37, *[19] * 9]  # the last block's own stride comes after it
   assert [block.shortcut is None for block in model.blocks] == [False] * 3 + [True] * 8 + [False]
   assert rows["separable1.norm"].output_shape == (10, 10, 1536)
   assert rows["separable2.norm"].output_shape == (10, 10, 2048)

@@ -6,7 +6,15 @@ from flax import nnx
 from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
+from tests.helpers.members import FULLY_CONNECTED, Member, ranks
 from tests.helpers.model_checks import evaluated, images, traced_shape
+
+MEMBERS = {
+  "zfnet": Member(ranks(47), FULLY_CONNECTED, quick=False),
+}
+FEATURES = {
+  "ZFNet": "conv1 4, conv2 16, conv3 16, conv4 16, conv5 32",
+}
 
 TINY = {"num_classes": 5, "hidden_features": 16}
 
