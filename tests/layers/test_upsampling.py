@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_zoo.convolutions import TransposedConvolution, initializers
+from cnn_zoo.convolutions import TransposedConvolution, initializers, lowering
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import ResizeConvolution, resize, upsampling
 from cnn_zoo.layers.upsampling import crop, pad_to_multiple
+from tests.helpers.lowerings import forward_mode, second_derivatives
+from tests.helpers.model_checks import QUICK
 
 CASES = [
   ((4,), (8,)),
@@ -43,14 +45,9 @@ def interpolated(x, sizes, method):
 
 
 @pytest.fixture(params=["sums", "products"])
-def form(request, monkeypatch):
-  """Either way of computing it."""
-  if request.param == "products":
-    monkeypatch.setattr(upsampling, "_MOST_TERMS", 0)
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
-  else:
+def form(request):
+  """Either way of computing it: by sums, as on a CPU, or by products, as on a GPU."""
+  with lowering("auto", platform="cpu" if request.param == "sums" else "gpu"):
     yield
 
 
@@ -88,6 +85,37 @@ def test_the_gradient_is_the_transpose(method, form):
     _, pullback = jax.vjp(lambda x, wanted=wanted: resize(x, wanted, method), jnp.zeros((2, *sizes, 1)))
     expected = g.reshape(2, -1) @ matrix.T
     np.testing.assert_allclose(pullback(jnp.asarray(g))[0].reshape(2, -1), expected, atol=1e-5)
+
+
+def test_the_setting_chooses():
+  x = jnp.ones((1, 4, 4, 2))
+  for setting, product in [(("auto", "cpu"), False), (("auto", "gpu"), True), (("lax", "cpu"), True)]:
+    with lowering(*setting):
+      program = jax.jit(lambda x: resize(x, 8)).lower(x).as_text()
+      assert ("dot_general" in program) == product
+
+
+@pytest.mark.parametrize("method", upsampling.INTERPOLATIONS)
+def test_derivatives_and_symbolic_batch(method):
+  """Forward mode, second derivatives and exported programs, by sums and by products."""
+
+  def run(x):
+    return jax.tree.leaves([transform(enlarge, x) for transform in (forward_mode, second_derivatives)])
+
+  def enlarge(x):
+    return resize(x, (9, 2), method)
+
+  x = jnp.asarray(inputs(4, 5))
+  (batch,) = jax.export.symbolic_shape("batch")
+  results = []
+  for setting in ("auto", "lax"):
+    with lowering(setting, platform="cpu"):
+      results.append(jax.jit(run, compiler_options=QUICK)(x))
+  exported = jax.export.export(jax.jit(run))(jax.ShapeDtypeStruct((batch, 4, 5, 3), x.dtype))
+  for ours, theirs, others in zip(*results, exported.call(x), strict=True):
+    assert np.abs(theirs).max() > 0
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    np.testing.assert_allclose(others, theirs, atol=1e-5)
 
 
 def test_far_enlargement():
