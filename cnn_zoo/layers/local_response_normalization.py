@@ -13,8 +13,8 @@ def local_response_normalization(
 ) -> jax.Array:
   """x / (k + alpha * sum of squares over the `size` channels around each)^beta, at every position (section 3.3).
 
-  Computed in float32. The sum is over the channels that exist, with an even `size` one more before it than after it. Caffe's
-  and PyTorch's alpha is `size` times this one.
+  Computed in float32. The sum is over the channels that exist, with an even `size` one more before it than after it.
+  Caffe's and PyTorch's alpha is `size` times this one.
 
   Args:
     x: [batch, *spatial, channels].

@@ -88,7 +88,10 @@ def max_pool(
   PyTorch): ceil((size - window) / strides) + 1 outputs instead of floor. The gradient goes to the first of equals.
 
   Args:
-    x, window, strides, padding: as in `average_pool`; padding is never the largest.
+    x: as in `average_pool`.
+    window: as in `average_pool`.
+    strides: as in `average_pool`.
+    padding: as in `average_pool`; padding is never the largest.
     ceil_mode: whether the last window may reach beyond the input.
 
   Raises:
