@@ -189,7 +189,7 @@ def test_processes(tmp_path):
   (tmp_path / "file").write_text("")
   (tmp_path / "syntax.py").write_text(SYNTAX)
   (tmp_path / "raises.py").write_text(RAISES)
-  (tmp_path / "latin1.py").write_bytes("# ein Maß\n".encode("latin-1"))
+  (tmp_path / "latin1.py").write_bytes('NAME = "Maß"\n'.encode("latin-1"))
   (tmp_path / "nan.py").write_text(NAN)
   (tmp_path / "none.py").write_text("def get_config():\n  pass\n")
   (tmp_path / "empty").mkdir()

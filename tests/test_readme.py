@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOP = "configs|cnn_zoo|docs|scripts|tests"
+COMMAND_LINE = (ROOT / "cnn_zoo" / "command_line.py").read_text()  # defines --config
 MODELS = re.findall(r"`(\w+)` (\d+\.\d\d)\b", README)
 
 # Wording that technical English has a usual word for.
@@ -77,10 +78,18 @@ def test_commands(page):
   fields |= {"field", *re.findall(r'(?m)^\+  "([\w.]+)": _', text)}  # those that a guide asks to add
   unknown = set(re.findall(r"--config\.([\w.]+)=", text)) - fields
   for script, arguments in re.findall(r"python ((?:scripts/)?\w+\.py)([^\n`#]*)", text):
-    source = (ROOT / script).read_text()
+    source = (ROOT / script).read_text() + COMMAND_LINE
     unknown |= {flag for flag in re.findall(r"--(\w+)(?![\w.])", arguments) if f'"{flag}"' not in source}
   unknown |= {name for name in re.findall(r"\bcnn_zoo\.(\w+)\(", text) if name not in cnn_zoo.__all__}
   assert not unknown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_names(page):
+  """The functions, classes and tables that a link to a source file is followed by are in that file."""
+  for file, names in re.findall(r"\]\((\.\./[\w/.]+\.py)\)((?:, `\w+`)+)", page.read_text()):
+    source = (page.parent / file).read_text()
+    assert all(re.search(rf"\b{name}\b", source) for name in re.findall(r"\w+", names)), (file, names)
 
 
 def test_map():

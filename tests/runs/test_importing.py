@@ -19,6 +19,7 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained.conventions import IMAGENET, KINETICS, SYMMETRIC, normalization
 from cnn_zoo.runs.evaluation import evaluate
+from cnn_zoo.runs.importing import import_weights
 from cnn_zoo.runs.saved import open_run
 from cnn_zoo.tasks import normalize
 from cnn_zoo.training.initialization import load_initial_weights
@@ -141,6 +142,18 @@ def test_video_weights_are_to_start_from(tmp_path):
     open_run(None, tmp_path / "out", prepared=False)
 
 
+def test_weights_of_other_channels(imported, tmp_path, capsys):
+  """Weights for colour in a model for grey: it answers as the other does where the three channels are equal."""
+  config = load_config(f"{ROOT}/configs/{MODEL}.py:imagenet")
+  weights = imported.parents[1] / "weights.safetensors"
+  import_weights(config, weights, "torchvision", tmp_path / "grey", in_channels=1)
+  out = capsys.readouterr().out
+  assert "conv1.weight: adapted from 3 to 1 input channels" in out
+  assert "they take 1 channels, imagenet has 3" in out and "'--config.data.mean=(0.449,)'" in out
+  saved = json.loads((tmp_path / "grey" / "config.json").read_text())
+  assert (saved["data"]["mean"], saved["data"]["std"]) == ([0.449], [0.226])
+
+
 def test_normalization():
   assert normalization("r3d_18", "torchvision") == KINETICS
   assert normalization("resnet50", "timm") == normalization("vgg16", "torchvision") == IMAGENET
@@ -158,15 +171,15 @@ def test_mistakes(state, tmp_path):
   (there / "file").touch()
   usual = {"model": MODEL, "weights": bad, "source": "torchvision", "out": tmp_path / "out"}
   cases = [
-    ({}, "1 missing: bn1.weight; 1 surplus: head.weight; 1 misshapen: fc.weight (512, 1000) in place of (1000, 512)"),
+    ({}, "1 missing: bn1.weight; 1 surplus: head.weight; 1 misshapen: fc.weight (512, 1000) instead of (1000, 512)"),
     ({"weights": None}, "--weights is missing; valid: --model=NAME --weights=FILE --source=torchvision|timm --out=DIR"),
     ({"model": "resnet19"}, "model='resnet19' is not known; did you mean resnet1"),
     ({"model": "lenet5"}, "source='torchvision' has no weights for a LeNet5"),
     ({"source": "keras"}, "<torchvision|timm>"),
     ({"out": there}, "is there already; valid: a new or an empty folder"),
-    ({"weights": tmp_path / "none.pth"}, "is not there"),
+    ({"weights": tmp_path / "none.pth"}, "does not exist"),
     ({"weights": tmp_path / "weights.npz"}, "must end in .safetensors, .pth"),
-    ({"weights": good}, "is damaged, or is no safetensors file"),
+    ({"weights": good}, "is damaged, or is not a safetensors file"),
     ({"weights": WEIGHTS / "malicious_zip.pth"}, "refers to posix.system, which could run code"),
   ]
 

@@ -13,7 +13,8 @@ from tests.helpers import runner
 
 ABSURD = {
   "optimizer.name": "sgd",
-  "optimizer.learning_rate": 1e30,
+  "optimizer.learning_rate": 1000.0,
+  "optimizer.weight_decay": 1000.0,  # takes weights out of the range of float32 in about six steps
   "schedule.warmup_epochs": 0.0,
   "steps": 12,
   "checkpoint.every_steps": 1,

@@ -7,21 +7,25 @@ import shutil
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "extending.md").read_text()
 FENCE = r"```(python|diff)\n(.*?)```"
 
 # What must hold in the copy; the parts are in the order of the guide.
 CHECK = """
-import jax, jax.numpy as jnp, numpy as np
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 import cnn_zoo
 from cnn_zoo.convolutions import create_convolution, lowering
 from cnn_zoo.data.kinds import KINDS
-from cnn_zoo.data.specs import SPECS
+from cnn_zoo.data.specs import SPECS, DatasetSpec
 from cnn_zoo.training import optimizers, settings
-from configs import all_cnn_c, lenet5_sgd
+from configs import all_cnn_c, base
+from experiments import lenet5_sgd
 from tests.models import test_all_cnn
 
 for config in lenet5_sgd.get_config(), all_cnn_c.get_config(), all_cnn_c.get_config("svhn"):
@@ -56,12 +60,14 @@ value, label = volume.make_example(record, None, data, None)
 shapes = volume.shapes(data, 1)
 assert (value.shape, value.dtype) == (shapes[0].shape, shapes[0].dtype) and label == 3
 assert (value[:, :, 1:3] == record["volume"][:4]).all() and not value[:, :, ::3].any()
+SPECS["scans"] = DatasetSpec("scans", "volume", {"image_size": 16})
+config = base.get_config("resnet18", "scans")
+assert (config.model.rank, config.task, config.data.image_size) == (3, "classification", 16)
 
 config = all_cnn_c.get_config("digits")
 config.data.brightness, config.data.shift, config.data.rotate, config.data.zoom = 1.0, 0.0, 0.0, 0.0
 settings.check(config)
-grey = np.full((32, 32), 100, np.uint8)
-png = __import__("cv2").imencode(".png", grey)[1].tobytes()
+png = cv2.imencode(".png", np.full((32, 32), 100, np.uint8))[1].tobytes()
 image = KINDS["image"].augmented_image(png, 1, config.data, np.random.default_rng(1))
 factor = 1 + np.random.default_rng(1).uniform(-1, 1)
 assert image.shape == (32, 32, 1) and (image == round(100 * factor)).all() and factor != 1
@@ -94,6 +100,7 @@ def apply(root, path, new, language, text):
   file = root / path
   assert new == (language == "python") == (not file.exists()), path
   if new:
+    file.parent.mkdir(exist_ok=True)
     file.write_text(text)
     return
   lines = [(line[:1], line[1:] + "\n") for line in text.splitlines()]
