@@ -34,25 +34,37 @@ class TrainState:
 
 
 def tensor_name(path: Sequence) -> str:
-  """The name of an array of {"params", "batch_stats"} by its path there, as "blocks.3.expand.kernel"."""
+  """The name of an array of {"params", "batch_stats"}, such as "blocks.3.expand.kernel", from its path."""
   return ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path[1:])
 
 
 def tensor_shapes(weights: dict) -> dict[str, tuple[int, ...]]:
-  """{name: shape} of all arrays of {"params", "batch_stats"}, whether numbers are in them or shapes alone."""
+  """{name: shape} of all arrays of {"params", "batch_stats"}, of numbers or of shapes alone."""
   return {tensor_name(path): tuple(x.shape) for path, x in jax.tree.leaves_with_path(weights)}
 
 
 class Network:
-  """A model taken apart: its graph, which is code, and its arrays, which the state holds."""
+  """A model split into its graph, which is code, and its arrays, which the state holds.
+
+  Args:
+    model: the model.
+
+  Attributes:
+    params: its initial parameters, nested as its modules are.
+    batch_stats: its initial running statistics.
+
+  Example:
+    >>> network = Network(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    >>> network.module(network.params, network.batch_stats)(jnp.ones((1, 2))).shape
+    (1, 3)
+  """
 
   def __init__(self, model: nnx.Module):
-    """Takes `model` apart; `params` and `batch_stats` are its initial arrays."""
     self._graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
     self.params, self.batch_stats, self._rest = map(nnx.to_pure_dict, states)
 
   def module(self, params: Any, batch_stats: Any) -> nnx.Module:
-    """The model put together from these arrays, in training mode."""
+    """The model with these arrays, in training mode."""
     return nnx.merge(self._graph, params, batch_stats, self._rest)
 
 
