@@ -23,24 +23,7 @@ from absl import flags
 from cnn_zoo.data.datasets import Dataset, DatasetInfo, Part
 from cnn_zoo.data.decode import CorruptRecordError
 from cnn_zoo.data.kinds import KINDS
-from cnn_zoo.data.kinds.image import CROPS
 from cnn_zoo.errors import UserError, check_name
-
-# Smallest and largest value of each numeric setting.
-LIMITS = {
-  "workers": (0, 1 << 10),
-  "image_size": (1, 1 << 14),
-  "frames": (1, 1 << 14),
-  "samples": (1, 1 << 24),
-  "min_area": (0, 1),
-  "test_crop": (0.01, 1),
-  "shift": (0, 1),
-  "rotate": (0, 180),
-  "zoom": (0, 10),
-  "time_shift": (0, 1),
-  "gain": (0, 100),
-  "noise": (0, 1),
-}
 
 # The values with which augmentations have no effect.
 OFF = {"crop": "resize", "flip": False} | dict.fromkeys(("shift", "rotate", "zoom", "time_shift", "gain", "noise"), 0)
@@ -206,13 +189,9 @@ def _check(dataset: Dataset, settings, batch_size: int, process_count: int) -> t
   for name, off in OFF.items():
     if name not in read and settings.get(name, off) != off:
       raise UserError(
-        f"data.{name}={settings[name]!r} does not apply to dataset {dataset.name!r}, of kind {kind}; valid: {off!r}"
+        f"config.data.{name}={settings[name]!r} does not apply to dataset {dataset.name!r}, of kind {kind}; "
+        f"valid: {off!r}"
       )
-  if "crop" in read:
-    check_name("data.crop", settings.crop, CROPS)
-  for name, (low, high) in LIMITS.items():
-    if name in ("workers", *read) and not low <= settings[name] <= high:
-      raise UserError(f"data.{name}={settings[name]} must be from {low} to {high}")
   if batch_size < 1 or batch_size % process_count:
     raise UserError(f"batch_size={batch_size} must be a multiple of the number of processes, {process_count}")
   return types.SimpleNamespace(**settings)

@@ -186,8 +186,6 @@ def open_dataset(settings) -> Dataset:
   Raises:
     UserError: the dataset is unknown, or is not prepared: the message has the command that prepares it.
   """
-  if not 0 <= settings.validation < 1:
-    raise UserError(f"data.validation={settings.validation} must be from 0 to below 1")
   spec, builder = _spec_and_builder(settings)
   if spec.embedded and not is_prepared(builder):
     prepare_embedded(settings.name, data_directory(settings.directory))

@@ -12,10 +12,9 @@ from cnn_zoo.pretrained import conventions
 from cnn_zoo.pretrained.files import read_weights
 from cnn_zoo.pretrained.loading import load_torch_state_dict
 from cnn_zoo.tasks import get_task
-from cnn_zoo.training import setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.folder import RunFolder
-from cnn_zoo.training.state import Network
+from cnn_zoo.training.network import Network, build_network, count_parameters
 
 
 def import_weights(config: ConfigDict, weights: str | Path, source: str, out: str | Path) -> None:
@@ -40,7 +39,7 @@ def import_weights(config: ConfigDict, weights: str | Path, source: str, out: st
   config.data.mean, config.data.std = conventions.normalization(name, source)
   config.model.update(conventions.options(name, source))
   published = published_setting(name)
-  network = setup.build_network(config, published.num_classes, published.input_shape[-1])
+  network = build_network(config, published.num_classes, published.input_shape[-1])
   model = network.module(network.params, network.batch_stats)
   load_torch_state_dict(model, tensors, source)
   network = Network(model)
@@ -51,7 +50,7 @@ def import_weights(config: ConfigDict, weights: str | Path, source: str, out: st
   with contextlib.closing(Checkpoints(folder.checkpoints, keep=1, metric=metric)) as checkpoints:
     checkpoints.save(0, {"params": network.params, "batch_stats": network.batch_stats}, details, None)
   folder.write_config(config)
-  print(f"{name}: {setup.count_parameters(network):,} parameters of {weights} are in {folder}")
+  print(f"{name}: {count_parameters(network):,} parameters of {weights} are in {folder}")
   classes = data.dataset_info(config.data, prepared=False).num_classes
   if classes == published.num_classes:
     print(f"  evaluate    python eval.py --workdir={folder}")

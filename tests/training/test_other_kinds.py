@@ -133,8 +133,8 @@ def test_what_crosses_between_devices(tmp_path):
     ),
     ("m5", {"data.name": "digits"}, r"config.model.name='m5' does not fit config.data.name='digits': input \(64, 32,"),
     ("c3d", {"data.name": "digits"}, "config.model.name='c3d' does not fit config.data.name='digits': input"),
-    ("m5", {"data.samples": 0}, "config.data.samples=0 must be at least 1"),
-    ("c3d", {"data.frames": 0}, "config.data.frames=0 must be at least 1"),
+    ("m5", {"data.samples": 0}, "config.data.samples=0 is not valid; valid: a whole number, at least 1"),
+    ("c3d", {"data.frames": 0}, "config.data.frames=0 is not valid; valid: a whole number, at least 1"),
     ("c3d", {"model.view": "stack", "data.frames": 8}, "has clips of 8 frames, view='stack' was built for frames=16"),
   ],
 )

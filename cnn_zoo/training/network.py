@@ -1,6 +1,6 @@
-"""What a configuration describes: the model, its dtype, the compilation cache."""
+"""The model that a configuration describes, taken apart into its graph and its arrays."""
 
-from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +8,23 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from cnn_zoo import data
-from cnn_zoo.errors import UserError
 from cnn_zoo.layers import configure_batch_norm
 from cnn_zoo.models import create_model
-from cnn_zoo.training.state import Network
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class Network:
+  """A model taken apart: its graph, which is code, and its arrays, which the state holds."""
+
+  def __init__(self, model: nnx.Module):
+    """Takes `model` apart; `params` and `batch_stats` are its initial arrays."""
+    self._graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    self.params, self.batch_stats, self._rest = map(nnx.to_pure_dict, states)
+
+  def module(self, params: Any, batch_stats: Any) -> nnx.Module:
+    """The model put together from these arrays, in training mode."""
+    return nnx.merge(self._graph, params, batch_stats, self._rest)
 
 
 def compute_dtype(config: ConfigDict, platform: str):
@@ -41,22 +51,6 @@ def build_network(config: ConfigDict, num_classes: int, channels: int, dtype=jnp
   return Network(model)
 
 
-def check_task(config: ConfigDict, info: data.DatasetInfo) -> None:
-  """Raises UserError unless the dataset has what the task needs."""
-  if config.task != info.task:
-    raise UserError(
-      f"config.task={config.task!r} does not fit config.data.name={config.data.name!r}; valid: {info.task}"
-    )
-
-
 def count_parameters(network: Network) -> int:
   """How many numbers are learned."""
   return sum(np.size(p) for p in jax.tree.leaves(network.params))
-
-
-def enable_compilation_cache(config: ConfigDict) -> None:
-  """Keeps compiled programs in `config.compilation_cache`, so that the same run starts faster the next time."""
-  if config.compilation_cache:
-    jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
