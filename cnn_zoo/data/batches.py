@@ -14,6 +14,7 @@ import signal
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import grain
 import jax
@@ -45,7 +46,6 @@ def train_batches(
   """Endless augmented batches; every epoch is a permutation of `dataset.train`, and batches run across epochs.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("lenet5", "digits").data
@@ -57,7 +57,8 @@ def train_batches(
 
   Args:
     dataset: an open dataset.
-    settings: `config.data`; `workers` processes decode and augment, or if 0, threads of this process.
+    settings: `config.data`, within the ranges that `cnn_zoo.training.settings` checks; `workers` processes decode and
+      augment, or if 0, threads of this process.
     seed: of order and augmentation, at least 0.
     batch_size: examples in a global batch.
     start: number of the first global batch to yield.
@@ -72,7 +73,7 @@ def train_batches(
     ends the workers.
 
   Raises:
-    UserError: `batch_size` does not divide by `process_count`, or a setting is wrong.
+    UserError: `batch_size` is not a multiple of `process_count`, or an augmentation does not apply to the dataset.
   """
   settings = _check(dataset, settings, batch_size, process_count)
   if seed < 0:
@@ -100,7 +101,6 @@ def evaluation_batches(
   filled up with zeros whose mask is False; there, label maps have 255.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("lenet5", "digits").data
@@ -128,7 +128,7 @@ def evaluation_batches(
   check_name("split", split, ("validation", "test"))
   records = getattr(dataset, split)
   if records is None:
-    raise UserError(f"split={split!r}: dataset {dataset.name!r} is open without validation examples, data.validation=0")
+    raise UserError(f"split={split!r} is empty: dataset {dataset.name!r} was opened with config.data.validation=0")
   load = functools.partial(_evaluation_example, dataset, split, settings)
   num_batches = -(-len(records) // batch_size)
   share = (batch_size, process_index, process_count)
@@ -144,7 +144,6 @@ def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.
   255 where there is no label. "mask" is bool [batch], False for examples that only fill up a batch.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("m5", "waveforms").data
@@ -160,7 +159,6 @@ def input_shape(settings, info: DatasetInfo) -> tuple[int, ...]:
   """Shape of one example's input, [*spatial, channels].
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("lenet5", "digits").data
@@ -174,7 +172,6 @@ def size_fields(kind: str) -> tuple[str, ...]:
   """The field of `config.data` with the length of each spatial axis of an input.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> data.size_fields("clip")
     ('frames', 'image_size', 'image_size')
@@ -225,7 +222,8 @@ def _leave_signals_to_parent(*_) -> None:
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
   def follow_parent() -> None:
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+      parent.join()
     os._exit(1)  # a killed parent cannot end its workers, and Grain's loop does not end by itself
 
   threading.Thread(target=follow_parent, daemon=True).start()
@@ -239,7 +237,7 @@ def _out_of_shared_memory(batch: dict) -> dict:
 def _train_example(
   dataset: Dataset, settings: types.SimpleNamespace, seed: int, order: grain.MapDataset, position: int
 ) -> dict:
-  epoch, record = position // dataset.num_train, order[position]
+  epoch, record = position // dataset.num_train, cast(int, order[position])
   return _example(dataset, "train", record, settings, np.random.default_rng([seed, epoch, record]))
 
 
@@ -280,7 +278,7 @@ class _Stream(grain.DatasetIterator):
     super().__init__()
     self._open_at = open_at
     self._next_batch = start
-    self._batches = None
+    self._batches: Any = None
 
   def __next__(self) -> dict:
     self.start_prefetch()

@@ -154,7 +154,7 @@ def test_state_counts_batches_taken_and_restores_under_any_workers_and_processes
     assert state == '{"next_batch": 3}'
     assert_equal(take(batches, 2), whole[3:5])
     batches.close()
-  for workers in (0, 2):
+  for workers in (0, 1):
     batches = restore(state, workers)
     assert_equal(take(batches, 5), whole[3:])
     batches.close()
@@ -199,12 +199,16 @@ def test_evaluation_batches_are_filled_up(kind):
 
 
 def test_evaluation_batches_with_workers():
+  """The same batches, up to the one with a broken record."""
   dataset = make_dataset(num_test=10)
-  in_process, workers = (
-    list(evaluation_batches(dataset, make_settings(workers=workers), split="test", batch_size=4)) for workers in (0, 2)
-  )
-  assert_equal(in_process, workers)
+  in_process = list(evaluation_batches(dataset, make_settings(), split="test", batch_size=4))
+  dataset.test[9]["image"] = b""
+  batches = iter(evaluation_batches(dataset, make_settings(workers=2), split="test", batch_size=4))
+  workers = take(batches, 2)
+  assert_equal(in_process[:2], workers)
   assert all(type(values) is np.ndarray for batch in workers for values in batch.values())
+  with pytest.raises(CorruptRecordError, match="record 9 of dataset 'tiny', split 'test', cannot be read: 0 bytes"):
+    next(batches)
 
 
 @pytest.mark.parametrize(("batch_size", "process_count"), [(64, 3), (7, 3), (0, 1)])
@@ -232,7 +236,7 @@ def test_wrong_seed(digits):
   ],
 )
 def test_augmentations_of_another_kind(kind, setting, value, valid):
-  message = f"data.{setting}={value!r} does not apply to dataset 'tiny', of kind {kind}; valid: {valid}"
+  message = f"config.data.{setting}={value!r} does not apply to dataset 'tiny', of kind {kind}; valid: {valid}"
   with pytest.raises(UserError, match=re.escape(message)):
     train_batches(make_dataset(kind=kind), make_settings(**{setting: value}), seed=0, batch_size=2)
 
@@ -274,14 +278,7 @@ def test_corrupt_record(kind, change, problem):
     assert batches.get_state() == {"next_batch": 0}
 
 
-def test_corrupt_record_in_a_worker():
-  dataset = make_dataset(num_test=4)
-  dataset.test[3]["image"] = b""
-  with pytest.raises(CorruptRecordError, match="record 3 of dataset 'tiny', split 'test', cannot be read: 0 bytes"):
-    list(evaluation_batches(dataset, make_settings(workers=1), split="test", batch_size=4))
-
-
-def test_corrupt_record_can_be_stepped_over():
+def test_corrupt_record_can_be_skipped():
   dataset, broken = make_dataset(8), make_dataset(8)
   labels = [batch["label"].tolist() for batch in take(train_batches(dataset, make_settings(), seed=0, batch_size=4), 4)]
   broken.train[labels[1][0]]["image"] = b""

@@ -19,10 +19,10 @@ from cnn_zoo.data import (
   open_dataset,
   train_batches,
 )
-from cnn_zoo.data.datasets import Records
+from cnn_zoo.data.datasets import Part, Records, held_out_indices
 from cnn_zoo.errors import UserError
 from tests.helpers import ROOT
-from tests.helpers.tiny_datasets import KINDS, make_settings
+from tests.helpers.tiny_datasets import KINDS, make_dataset, make_settings
 
 
 def test_digits(digits):
@@ -37,14 +37,76 @@ def test_sources_can_be_pickled(digits):
   assert len(pickle.dumps(digits)) < 10_000  # and quickly
 
 
+# The first records of `digits` that are held out, a choice that never changes.
+HELD_OUT = [0, 1, 8, 26, 42, 47, 58, 78]
+
+
+def test_a_share_of_the_training_records_is_held_out(directory, digits):
+  """Every training record is in one part, whatever is fixed stays fixed, and classes are about as frequent."""
+  settings = make_settings(directory=directory, validation=0.1)
+  dataset = open_dataset(settings)
+  assert (dataset.num_train, dataset.num_validation, dataset.num_test) == (1293, 144, 360)
+  assert (digits.validation, digits.num_validation) == (None, 0)
+  held_out = dataset.validation.indices.tolist()
+  assert held_out[:8] == HELD_OUT
+  assert sorted([*held_out, *dataset.train.indices.tolist()]) == list(range(1437))
+  for part in (dataset.train, dataset.validation):
+    assert [part[5], part[-1]] == [digits.train[part.indices[5]], digits.train[part.indices[-1]]]
+  assert list(dataset.test)[:3] == list(digits.test)[:3]
+  counts = np.bincount([record["label"] for record in dataset.validation])
+  assert len(counts) == 10 and counts.min() >= 7 and counts.max() <= 22
+
+
+def test_a_larger_share_holds_out_the_same_records_and_more():
+  small, large = (set(held_out_indices(1000, share).tolist()) for share in (0.1, 0.3))
+  assert len(small) == 100 and len(large) == 300 and small < large
+  assert len(held_out_indices(5, 0.01)) == 1
+  with pytest.raises(UserError, match=r"config.data.validation=0.9 leaves none of 3 training examples"):
+    held_out_indices(3, 0.9)
+
+
+def test_a_dataset_with_parts_can_be_pickled(directory):
+  dataset = open_dataset(make_settings(directory=directory, validation=0.1))
+  data = pickle.dumps(dataset)
+  assert len(data) < 10_000
+  copy = pickle.loads(data)
+  assert copy.validation[3] == dataset.validation[3] and copy.train.indices.tolist() == dataset.train.indices.tolist()
+
+
+def test_corrupt_records_of_a_part_are_named_as_in_the_files():
+  records = [*make_dataset(10).train]
+  validation, train = (Part(records, 0.3, held_out) for held_out in (True, False))
+  dataset = dataclasses.replace(make_dataset(10), train=train, validation=validation)
+  for broken in (int(validation.indices[1]), int(train.indices[1])):
+    records[broken]["image"] = b""
+    with pytest.raises(CorruptRecordError, match=f"record {broken} of dataset 'tiny', split 'train', cannot be read"):
+      list(evaluation_batches(dataset, make_settings(), split="validation", batch_size=3))
+      next(train_batches(dataset, make_settings(), seed=0, batch_size=7))
+    records[broken]["image"] = records[int(train.indices[0])]["image"]
+
+
+def test_evaluation_of_either_split(directory):
+  settings = make_settings(directory=directory, validation=0.1)
+  dataset = open_dataset(settings)
+  for split in ("validation", "test"):
+    batches = list(evaluation_batches(dataset, settings, split=split, batch_size=100))
+    labels = np.concatenate([batch["label"][batch["mask"]] for batch in batches])
+    assert labels.tolist() == [record["label"] for record in getattr(dataset, split)]
+  with pytest.raises(UserError, match="split='train' is not known; valid: test, validation"):
+    evaluation_batches(dataset, settings, split="train", batch_size=100)
+  without = make_dataset()
+  with pytest.raises(UserError, match=r"split='validation' is empty: dataset 'tiny' was opened with config.data.val"):
+    evaluation_batches(without, settings, split="validation", batch_size=100)
+
+
 def test_names():
   assert {kind: [name for name in list_datasets() if SPECS[name].kind == kind] for kind in KINDS} == {
-    "image": ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet", "imagenette"],
+    "image": ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "imagenette", "imagenet"],
     "waveform": ["waveforms", "speech_commands"],
     "clip": ["moving_digits", "ucf101"],
     "scene": ["digit_scenes", "oxford_iiit_pet"],
   }
-  with pytest.raises(UserError, match=r"data.name='imagnet' is not known; did you mean imagenet"):
+  with pytest.raises(UserError, match=r"config.data.name='imagnet' is not known; did you mean imagenet"):
     open_dataset(make_settings(name="imagnet"))
 
 
@@ -112,7 +174,7 @@ def test_what_is_not_prepared_says_how_to(tmp_path, name):
     open_dataset(make_settings(name=name, directory=str(tmp_path)))
   message = str(error.value)
   command = f"python scripts/prepare_data.py {name} --directory={tmp_path}"
-  assert message.startswith(f"data.name='{name}' is not prepared in {tmp_path}; run: {command}")
+  assert message.startswith(f"config.data.name='{name}' is not prepared in {tmp_path}; run: {command}")
   assert "\n" not in message
   archives = "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar in DIR"
   assert (archives in message) == (name == "imagenet")

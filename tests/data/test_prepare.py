@@ -383,12 +383,11 @@ def raising(error):
   ],
 )
 def test_network_and_disk(module, function, error, says, tmp_path, manual, monkeypatch):
-  if "_open_url" not in function:
-    images = {
-      f"cifar-10-batches-bin/{part}.bin": bytes(3073)
-      for part in ("test_batch", *map("data_batch_{}".format, range(1, 6)))
-    }
-    tar(manual / CIFAR, images | {"cifar-10-batches-bin/batches.meta.txt": b"\n".join([b"a"] * 10)})
+  if function != "_open_url":
+    parts = ("test_batch", *(f"data_batch_{part}" for part in range(1, 6)))
+    files = {f"cifar-10-batches-bin/{part}.bin": bytes(3073) for part in parts}
+    names = "\n".join(map(str, range(10))).encode()
+    tar(manual / CIFAR, {**files, "cifar-10-batches-bin/batches.meta.txt": names})
   monkeypatch.setattr(f"tensorflow_datasets.core.{module}.{function}", raising(error))
   with pytest.raises(PreparationError, match=f"cifar10 cannot be prepared in .*: .*{says}") as raised:
     prepare_dataset("cifar10", str(tmp_path / "datasets"), str(manual), accept_checksums=True)
@@ -414,7 +413,7 @@ def test_a_broken_description(tmp_path, digits, directory):
   shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
   path = tmp_path / "digits" / "1.0.0" / "dataset_info.json"
   path.write_text(path.read_text()[:100])
-  with pytest.raises(UserError, match=r"data.name='digits': .*/digits is broken \(.*; delete it and prepare it again"):
+  with pytest.raises(UserError, match=r"config.data.name='digits': .*/digits is broken \(.*; delete it and"):
     prepare_dataset("digits", str(tmp_path))
 
 

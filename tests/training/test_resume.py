@@ -38,7 +38,7 @@ def complete(workdir):
 
 
 def logged(workdir):
-  """Lines of train.log that tell of steps."""
+  """The number of lines of train.log about steps."""
   log = Path(workdir) / "train.log"
   return sum("  epoch " in line for line in log.read_text().splitlines()) if log.exists() else 0
 
@@ -79,7 +79,7 @@ def test_killed(whole_run, tmp_path):
 
 
 def test_terminated(whole_run, tmp_path):
-  """SIGTERM saves and ends; the same command goes on, here with the data in worker processes."""
+  """SIGTERM saves and ends; the same command resumes, here with the data in worker processes."""
   workdir = tmp_path / "run"
   process = runner.start(runner.arguments("lenet5", workdir, runner.UNEVEN))
   wait_for(process, lambda: logged(workdir) >= 3)
@@ -108,7 +108,7 @@ def test_terminated_while_evaluating(tmp_path, monkeypatch):
 
 
 def test_broken_efficientnet(tmp_path, monkeypatch):
-  """Batch statistics, dropout and stochastic depth go on too, from any step."""
+  """Batch statistics, dropout and stochastic depth resume too, from any step."""
   fields = {
     **runner.TINY_EFFICIENTNET,
     "log_every_steps": 3,
@@ -145,7 +145,7 @@ def test_finished(whole_run, capfd):
   assert result["top1"] == test["top1"] and result["loss"] == pytest.approx(test["loss"], rel=1e-6)
   assert (whole_run / "metrics.jsonl").read_bytes() == before
   err = capfd.readouterr().err
-  assert "this run is finished: step 90 of 90" in err and "--restart" in err and "warning" not in err
+  assert "this run is finished: step 90 of 90" in err and "--restart" in err
 
 
 def test_many_blocks_are_evaluated(tmp_path):
@@ -174,7 +174,7 @@ def test_extended(tmp_path):
 
 
 def test_extended_by_epochs(tmp_path):
-  fields = {**SHORT, "steps": None}
+  fields = {**SHORT, "steps": None, "schedule.warmup_epochs": 0.0}
   train(runner.load("lenet5", **fields, epochs=0.1), tmp_path)
   train(runner.load("lenet5", **fields, epochs=0.2), tmp_path)
   assert "resuming from step 5 of 9" in (tmp_path / "train.log").read_text()
@@ -229,7 +229,7 @@ def test_changed_code_and_packages(tmp_path, monkeypatch, capfd):
   """They are stored, and a warning says what has changed since."""
   old = {"commit": "0123456789abcdef", "changes": None, "versions": {"jax": "0.1", "numpy": "2"}}
   new = {"commit": "fedcba9876543210", "changes": "1234", "versions": {"jax": "0.2", "numpy": "2"}}
-  for environment in (old, new):
+  for environment in (old, old, new):
     monkeypatch.setattr(loop, "current_environment", lambda environment=environment: environment)
     train(runner.load("lenet5", **SHORT), tmp_path)
     assert json.loads((tmp_path / "environment.json").read_text()) == environment

@@ -1,9 +1,11 @@
 import types
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from cnn_zoo.data.kinds.clip import make_example
+from cnn_zoo.data.kinds.clip import make_example, read_file
 from tests.helpers.tiny_datasets import AUGMENTED, encode_png, make_dataset, make_settings
 
 INFO = make_dataset(kind="clip", channels=1).info
@@ -54,6 +56,28 @@ def test_frames_are_augmented_alike():
   ]
   assert all((clip == clip[:1]).all() for clip in clips)
   assert len({clip.tobytes() for clip in clips}) == 10
+
+
+def test_frames_that_are_long_or_transparent():
+  """As images are: each axis for itself, and on white."""
+  stripes = np.zeros((31, 1024, 4), np.uint8)
+  stripes[:, ::2] = 255
+  opaque = encode_png(stripes[:, :, :3])
+  transparent = cv2.imencode(".png", np.zeros((8, 8, 4), np.uint8))[1].tobytes()
+  record = {"video": [opaque, transparent], "label": 0}
+  clip, _ = make_example(record, make_dataset(kind="clip").info, settings(frames=2, image_size=32), None)
+  assert np.unique(clip[0]) == 128 and np.unique(clip[1]) == 255
+
+
+def test_frames_of_a_folder_are_upright(tmp_path):
+  exif = Image.Exif()
+  exif[0x0112] = 3  # rotated by 180 degrees
+  pixels = np.zeros((8, 8), np.uint8)
+  pixels[:4] = 200
+  for index in range(2):
+    Image.fromarray(pixels).save(tmp_path / f"{index}.png", exif=exif)
+  clip = read_file(tmp_path, INFO, settings(frames=2))
+  assert (clip[:, 4:] == 200).all() and not clip[:, :4].any()
 
 
 def test_flip_is_of_the_whole_clip():

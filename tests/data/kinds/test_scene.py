@@ -3,7 +3,7 @@ import types
 import numpy as np
 import pytest
 
-from cnn_zoo.data.kinds.scene import make_example
+from cnn_zoo.data.kinds.scene import make_example, read_file
 from tests.helpers.tiny_datasets import AUGMENTED, encode_png, make_dataset, make_settings
 
 INFO = make_dataset(4, kind="scene").info
@@ -59,6 +59,23 @@ def test_resized_labels_are_those_under_the_centres():
   labels = np.array([3, 0, 3, 3, 1, 3, 3, 2, 3, 0, 3, 0], np.uint8)[None].repeat(12, 0)
   result = make_example(record(COLOURS[labels], labels), INFO, settings(image_size=4), None)[1]
   assert result.tolist() == [[0, 1, 2, 3]] * 4
+
+
+def test_a_long_scene_and_its_label_map():
+  """Each axis is resized for itself; a label map of stripes has the labels under the centres, never a mixture."""
+  labels = (np.arange(1024, dtype=np.uint8) // 32 % 2)[None].repeat(31, 0)
+  scene, result = make_example(record(COLOURS[labels], labels), INFO, settings(image_size=32), None)
+  assert result.tolist() == [[0, 1] * 16] * 32 and agreement(scene, result) == 1
+  pixels = np.zeros((31, 1024, 3), np.uint8)
+  pixels[:, ::2] = 255
+  scene, _ = make_example(record(pixels, labels), INFO, settings(image_size=32), None)
+  assert (scene == 128).all()
+
+
+def test_a_file_is_read_as_an_image_is(tmp_path):
+  scene, _ = blocks(32, 32, 8)
+  (tmp_path / "scene.png").write_bytes(encode_png(scene))
+  np.testing.assert_array_equal(read_file(tmp_path / "scene.png", INFO, settings(image_size=32)), scene)
 
 
 def test_flip_is_of_both():
