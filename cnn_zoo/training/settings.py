@@ -102,7 +102,13 @@ SETTINGS: dict[str, Setting] = {
 
 
 def default_config(model: str = "lenet5") -> ConfigDict:
-  """Every setting at its default, with the options of architecture `model`; locked, so that no field can be added.
+  """Every setting at its default, with the options of an architecture; locked, so that no field can be added.
+
+  Args:
+    model: name of the architecture, one of `cnn_zoo.list_models()`.
+
+  Returns:
+    A ConfigDict with the fields of `SETTINGS` and `model.OPTION`, which are None.
 
   Raises:
     UserError: there is no such architecture.
@@ -127,7 +133,14 @@ def default_config(model: str = "lenet5") -> ConfigDict:
 
 
 def setting_of(config: ConfigDict, field: str) -> Setting:
-  """The row of a field, "optimizer.momentum" or an option of the architecture such as "model.width".
+  """The row of a field.
+
+  Args:
+    config: a configuration, whose architecture defines the options.
+    field: dotted, as "optimizer.momentum" or "model.width".
+
+  Returns:
+    Its row in `SETTINGS`, or that of an option of the architecture.
 
   Raises:
     UserError: there is no such field; the message names those that are near.
@@ -146,7 +159,12 @@ def setting_of(config: ConfigDict, field: str) -> Setting:
 
 
 def set_from_text(config: ConfigDict, field: str, text: str) -> None:
-  """Sets a field to what `text` stands for, as `--config.FIELD=TEXT` does; "None" resets a field that may be None.
+  """Sets a field to what a text stands for, as `--config.FIELD=TEXT` does.
+
+  Args:
+    config: changed in place.
+    field: dotted, as "optimizer.name".
+    text: a number, a name, true or false, or numbers as "(0.4,0.5)". "None" resets a field that may be None.
 
   Raises:
     UserError: there is no such field, or `text` is no valid value of it.
@@ -169,10 +187,16 @@ def set_from_text(config: ConfigDict, field: str, text: str) -> None:
 
 
 def check(config: ConfigDict) -> None:
-  """Raises UserError unless every field is there, of its type and in its range, and the fields fit one another.
+  """Checks that every field is there, of its type and in its range, and that the fields fit one another.
 
-  What depends on devices or on the data's sizes is checked where they are known, such as in
+  What depends on devices or on the sizes of the data is checked where they are known, such as in
   `cnn_zoo.training.mesh.check_batch`.
+
+  Args:
+    config: a whole configuration.
+
+  Raises:
+    UserError: for the first field that is wrong; one line with its name, its value, what is valid and its meaning.
 
   >>> config = default_config()
   >>> config.ema_decay = 1.0
@@ -204,7 +228,14 @@ def check(config: ConfigDict) -> None:
 
 
 def from_saved(saved: dict) -> ConfigDict:
-  """The configuration that a run saved as JSON; a field that it lacks has its default.
+  """The configuration that a run saved as JSON.
+
+  Args:
+    saved: what `config.to_dict()` was, or a part of it with "model" and its "name". A field that it lacks gets its
+      default; a field that there is no longer is left out.
+
+  Returns:
+    A whole configuration, locked.
 
   Raises:
     UserError: its architecture is not known.
@@ -222,9 +253,17 @@ def from_saved(saved: dict) -> ConfigDict:
 
 
 def check_same_run(saved: dict, config: ConfigDict, workdir: Path) -> None:
-  """Raises UserError if the run in `workdir`, configured as `saved`, may not be resumed with `config`.
+  """Checks that a saved run may be resumed with a configuration.
 
   Another length is allowed where the schedule does not depend on it (step, constant), or with config.schedule.extend.
+
+  Args:
+    saved: the configuration that the run was started with, as JSON.
+    config: the one to resume it with.
+    workdir: the run's folder, for the message.
+
+  Raises:
+    UserError: fields differ that make it another run; the message names three of them.
   """
   changed = _changed(saved, config)
   other = [field for field in changed if _resumed(field) == REFUSED]
@@ -243,9 +282,14 @@ def check_same_run(saved: dict, config: ConfigDict, workdir: Path) -> None:
 
 
 def differences(saved: dict, config: ConfigDict) -> list[str]:
-  """Where `config` differs from a saved one so that the run would not be the same: "field: old -> new".
+  """The fields in which a configuration describes another run than a saved one.
 
-  A field that the saved one lacks counts as its default.
+  Args:
+    saved: a configuration as JSON; a field that it lacks counts as its default.
+    config: the other one.
+
+  Returns:
+    A line "field: old -> new" each; those of the model first. Fields that are free are left out.
 
   >>> differences({"model": {"name": "lenet5"}, "epochs": 8.0}, default_config())
   ['epochs: 8.0 -> 20.0']
@@ -255,7 +299,11 @@ def differences(saved: dict, config: ConfigDict) -> list[str]:
 
 
 def is_free(field: str) -> bool:
-  """Whether a run may be resumed with another value of `field`, because its numbers do not depend on it."""
+  """Whether a run may be resumed with another value of `field`, because its numbers do not depend on it.
+
+  >>> is_free("data.workers"), is_free("batch_size")
+  (True, False)
+  """
   return _resumed(field) == FREE
 
 
