@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 
 @jax.tree_util.register_dataclass
@@ -41,31 +40,6 @@ def tensor_name(path: Sequence) -> str:
 def tensor_shapes(weights: dict) -> dict[str, tuple[int, ...]]:
   """{name: shape} of all arrays of {"params", "batch_stats"}, of numbers or of shapes alone."""
   return {tensor_name(path): tuple(x.shape) for path, x in jax.tree.leaves_with_path(weights)}
-
-
-class Network:
-  """A model split into its graph, which is code, and its arrays, which the state holds.
-
-  Args:
-    model: the model.
-
-  Attributes:
-    params: its initial parameters, nested as its modules are.
-    batch_stats: its initial running statistics.
-
-  Example:
-    >>> network = Network(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
-    >>> network.module(network.params, network.batch_stats)(jnp.ones((1, 2))).shape
-    (1, 3)
-  """
-
-  def __init__(self, model: nnx.Module):
-    self._graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
-    self.params, self.batch_stats, self._rest = map(nnx.to_pure_dict, states)
-
-  def module(self, params: Any, batch_stats: Any) -> nnx.Module:
-    """The model with these arrays, in training mode."""
-    return nnx.merge(self._graph, params, batch_stats, self._rest)
 
 
 def as_floats(sums: dict[str, Any]) -> dict[str, Any]:
