@@ -1,7 +1,6 @@
 """README.md and docs/: short sentences, usual words, existing files and links, correct numbers of parameters."""
 
 import math
-import pathlib
 import re
 
 import jax
@@ -12,8 +11,8 @@ import cnn_zoo
 from cnn_zoo import list_models
 from cnn_zoo.models import abstract_model, model_options, published_setting
 from cnn_zoo.training.settings import SETTINGS
+from tests.helpers import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOP = "configs|cnn_zoo|docs|scripts|tests"
@@ -106,6 +105,7 @@ def test_map():
     ), row
 
 
+@pytest.mark.slow
 def test_models():
   """The table names every model once, with its parameters in millions, and each has a config of its name."""
   assert sorted(name for name, _ in MODELS) == list_models()
