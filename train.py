@@ -41,7 +41,7 @@ def main():
   except TrainingError as error:
     sys.exit(f"error: {error}")
   except (CorruptRecordError, OSError) as error:
-    sys.exit(f"error: {error}; what was saved is intact, the same command goes on from there")
+    sys.exit(f"error: {error}; what was saved is intact; the same command resumes from there")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ _WEIGHTS = flags.DEFINE_string(
 )
 _SOURCE = flags.DEFINE_enum("source", None, ["torchvision", "timm"], "Whose names the tensors have.")
 _OUT = flags.DEFINE_string("out", None, "The folder that is made.")
+_IN_CHANNELS = flags.DEFINE_enum(
+  "in_channels", None, ["1", "3"], "Channels of the model's images; weights for the other number are adapted."
+)
 
 
 def main() -> None:
@@ -33,7 +36,8 @@ def main() -> None:
   check_name("model", _MODEL.value, list_models())
   path = str(_CONFIGS / f"{_MODEL.value}.py")
   config = load_config(f"{path}:{SPECS[load_config(path).data.name].published}")
-  import_weights(config, _WEIGHTS.value, _SOURCE.value, _OUT.value)
+  in_channels = int(_IN_CHANNELS.value) if _IN_CHANNELS.value else None
+  import_weights(config, _WEIGHTS.value, _SOURCE.value, _OUT.value, in_channels)
 
 
 if __name__ == "__main__":

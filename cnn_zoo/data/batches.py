@@ -278,7 +278,7 @@ class _Stream(grain.DatasetIterator):
     super().__init__()
     self._open_at = open_at
     self._next_batch = start
-    self._batches = None
+    self._batches: grain.DatasetIterator | None = None
 
   def __next__(self) -> dict:
     batches = self._opened()

@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from cnn_zoo.describe.summary import describe
 from cnn_zoo.describe.tables import csv_table, markdown_table, text_table
@@ -221,7 +222,7 @@ def _densenet():
   """Huang et al. 2017, Table 1. The first size is traced; the dense blocks of all sizes are read from their modules."""
   smallest, *others = DENSENETS
   model, parts = _build(smallest)
-  models = {smallest: model, **{name: abstract_model(name) for name in others}}
+  models: dict[str, Any] = {smallest: model, **{name: abstract_model(name) for name in others}}
   lines = [["Layers", "Output Size"]]
   for name, model in models.items():
     growth_rate = model.blocks[0].layers[0].conv2.out_features
@@ -256,7 +257,7 @@ def _efficientnet():
   resolution = _by(published_setting("efficientnet_b0").input_shape[:-1])
   stages = [[f"Conv{_by(stem.kernel_size)}", resolution, str(stem.output_shape[-1]), "1"]]
   blocks = [rows for part, rows in parts.items() if part.startswith("blocks.")]
-  layers = [{row.path.split(".")[2]: row for row in rows} for rows in blocks]
+  layers = [{row.path.split(".")[2]: row for row in rows if row.type == "Convolution"} for rows in blocks]
   before = stem
   for shape, stage in itertools.groupby(layers, lambda layer: layer["project"].output_shape):
     first, *others = stage
@@ -277,7 +278,7 @@ def _mobilenet_v2():
   Sizes have the paper's names: h and w before the stride s, k and k' channels before and after the block, and tk
   channels in between, where t is the expansion.
   """
-  model = abstract_model("mobilenet_v2")
+  model: Any = abstract_model("mobilenet_v2")
   block = next(b for b in model.blocks if len(b.convolutions) == 3 and b.convolutions[1].strides[0] > 1)
   expand, depthwise, project = block.convolutions
   stride = depthwise.strides[0]

@@ -50,7 +50,7 @@ class Step(NamedTuple):
     return self.view.depth - self.source.depth if self.view and self.source else 0
 
 
-def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], View]:
+def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], View | None]:
   """The steps of a model on one example, in evaluation mode.
 
   Nothing is computed and the model, which may be abstract, does not change.
@@ -111,7 +111,8 @@ def failing_layer(model: nnx.Module, input_shape: Sequence[int]) -> str | None:
 
   try:
     with lowering("lax"):
-      jax.eval_shape(run, state, jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))
+      # Two examples, because batch normalisation refuses to train on a single value per channel.
+      jax.eval_shape(run, state, jax.ShapeDtypeStruct((2, *input_shape), jnp.float32))
   except UserError as error:
     where = f"layer {active[-1]}" if active and active[-1] else "the network itself"
     return f"pooling in {where}" if getattr(error, "in_pooling", False) else where
@@ -138,7 +139,7 @@ def _record(model, calls, active):
     kind = type(module)
     if kind not in classes:
       classes[kind] = _recording(kind, calls, active)
-    module.recorded_path = path_name(path)
+    object.__setattr__(module, "recorded_path", path_name(path))
     object.__setattr__(module, "__class__", classes[kind])
 
 

@@ -6,6 +6,7 @@ On VGG-16 as in the paper, and on a dilated ResNet as torchvision, whose weights
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,9 +67,10 @@ class FCN(Network):
     check_name("upsampling", upsampling, UPSAMPLING)
     super().__init__(num_classes, dtype)
     self.fused, self.upsampling = tuple(fused), upsampling
-    backbone = {"in_channels": in_channels, "rank": rank, "remat": remat, "dtype": dtype, "rngs": rngs}
-    self.backbone = create_model("vgg16", features_only=True, **backbone)
-    one, hidden = (1,) * rank, {"kernel_init": he_normal_fan_in, "rngs": rngs}
+    backbone: dict = {"in_channels": in_channels, "rank": rank, "remat": remat, "dtype": dtype, "rngs": rngs}
+    self.backbone: Any = create_model("vgg16", features_only=True, **backbone)
+    one = (1,) * rank
+    hidden: dict = {"kernel_init": he_normal_fan_in, "rngs": rngs}
     self.fc6 = Convolution(vgg.CHANNELS[-1], hidden_features, (FC6,) * rank, **hidden)
     self.fc7 = Convolution(hidden_features, hidden_features, one, **hidden)
     self.dropouts = nnx.List([Dropout(dropout_rate, rngs=rngs) for _ in range(2)])
@@ -88,7 +90,7 @@ class FCN(Network):
 
   def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
     """x [batch, *spatial, in_channels] -> the maps of VGG's stages and of fc7."""
-    maps = self.backbone(pad_to_multiple(x.astype(self.dtype), STRIDE))
+    maps = self.backbone.features(pad_to_multiple(x.astype(self.dtype), STRIDE))
     x = maps["stage5"]
     for layer, dropout in zip((self.fc6, self.fc7), self.dropouts, strict=True):
       x = dropout(jax.nn.relu(layer(x)))
@@ -129,7 +131,7 @@ class FCNHead(nnx.Module):
 
 def score_layer(in_channels: int, num_classes: int, *, rank: int, rngs: nnx.Rngs) -> Convolution:
   """The 1 x 1 convolution that a head ends with."""
-  init = {"kernel_init": uniform_fan_in, "bias_init": uniform_fan_in}
+  init: dict = {"kernel_init": uniform_fan_in, "bias_init": uniform_fan_in}
   return Convolution(in_channels, num_classes, (1,) * rank, **init, rngs=rngs)
 
 
@@ -163,8 +165,8 @@ class SegmentationResNet(Network):
     rngs: nnx.Rngs,
   ):
     super().__init__(num_classes, dtype)
-    options = {"in_channels": in_channels, "rank": rank, "output_stride": output_stride, "remat": remat}
-    self.backbone = create_model(backbone, features_only=True, **options, dtype=dtype, rngs=rngs)
+    options: dict = {"in_channels": in_channels, "rank": rank, "output_stride": output_stride, "remat": remat}
+    self.backbone: Any = create_model(backbone, features_only=True, **options, dtype=dtype, rngs=rngs)
     self.deterministic = False
     if num_classes is not None:
       *_, middle, last = self.backbone.channels
@@ -173,7 +175,7 @@ class SegmentationResNet(Network):
 
   def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
     """x [batch, *spatial, in_channels] -> the maps of the ResNet."""
-    return self.backbone(x)
+    return self.backbone.features(x)
 
   def __call__(self, x: jax.Array):
     """x [batch, *spatial, in_channels] -> logits [batch, *spatial, num_classes], or the features.
@@ -196,6 +198,4 @@ def _resized(scores, x):
 for _name, _fused in FUSED.items():
   register(_name, FCN, Setting(num_classes=21), fused=_fused)
 for _depth in (18, 50, 101):
-  register(
-    f"fcn_resnet{_depth}", SegmentationResNet, Setting(num_classes=21), backbone=f"resnet{_depth}", head=FCNHead
-  )
+  register(f"fcn_resnet{_depth}", SegmentationResNet, Setting(num_classes=21), backbone=f"resnet{_depth}", head=FCNHead)

@@ -1,5 +1,7 @@
-"""LeNet: the paper's (LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to document recognition)
-and the one that is usually drawn (deeplearning.net, Convolutional Neural Networks (LeNet), 2010), with max-pooling.
+"""LeNet: the paper's, and the one that is usually drawn, with max-pooling.
+
+Sources: LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to document recognition;
+deeplearning.net 2010, Convolutional Neural Networks (LeNet).
 """
 
 import math
@@ -32,7 +34,7 @@ class LeNet5(Network):
 
   def __init__(self, *, num_classes: int | None, in_channels: int, rank: int = 2, dtype, rngs: nnx.Rngs):
     super().__init__(num_classes, dtype)
-    conv = {"kernel_size": (5,) * rank, "padding": "VALID", "kernel_init": lecun_uniform, "rngs": rngs}
+    conv: dict = {"kernel_size": (5,) * rank, "padding": "VALID", "kernel_init": lecun_uniform, "rngs": rngs}
     self.c1 = Convolution(in_channels, 6, **conv)
     self.c3 = Convolution(6, 16, **conv)
     self.c5 = Convolution(16, 120, **conv)
@@ -69,10 +71,10 @@ class LeNetMaxPool(Network):
   def __init__(self, *, num_classes: int | None, in_channels: int, rank: int = 2, dtype, rngs: nnx.Rngs):
     super().__init__(num_classes, dtype)
 
-    def pooled(generator, shape, fan_in, fan_out):  # only one of 2 x 2 outputs goes on
+    def pooled(generator, shape, fan_in, fan_out):  # pooling keeps only one of 2 x 2 outputs
       return glorot_uniform(generator, shape, fan_in, fan_out / 2**rank)
 
-    conv = {"kernel_size": (5,) * rank, "padding": "VALID", "kernel_init": pooled, "rngs": rngs}
+    conv: dict = {"kernel_size": (5,) * rank, "padding": "VALID", "kernel_init": pooled, "rngs": rngs}
     self.conv1 = Convolution(in_channels, 20, **conv)
     self.conv2 = Convolution(20, 50, **conv)
     if num_classes is not None:

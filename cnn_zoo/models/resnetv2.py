@@ -22,7 +22,7 @@ from cnn_zoo.models.resnet import EXPANSION, LAYERS, ResNet
 
 def convolution(in_channels, channels, size, *, stride=1, dilation=1, rank, rngs) -> Convolution:
   """A convolution without bias, `size` wide in every axis, padded so that only its stride changes the sizes."""
-  space = {"strides": stride, "padding": dilation * (size // 2), "dilation": dilation}
+  space: dict = {"strides": stride, "padding": dilation * (size // 2), "dilation": dilation}
   return Convolution(in_channels, channels, (size,) * rank, **space, use_bias=False, rngs=rngs)
 
 
@@ -32,6 +32,7 @@ class PreActivationBasicBlock(nnx.Module):
   Where the shape changes, the shortcut is a 1 x 1 convolution of the activated input (appendix, first residual unit).
   The arguments are those of `resnet.BasicBlock`.
   """
+
   def __init__(self, in_channels, channels, stride=1, dilations=(1, 1), *, rank=2, rngs):
     conv = functools.partial(convolution, rank=rank, rngs=rngs)
     self.out_channels = channels

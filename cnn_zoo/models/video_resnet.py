@@ -1,5 +1,7 @@
-"""Residual networks of clips (Tran et al. 2018, A Closer Look at Spatiotemporal Convolutions for Action Recognition):
-R3D of 3-D convolutions, MC3 of 3-D and then 2-D ones, and R(2+1)D of 2-D ones each followed by a 1-D one along time.
+"""Residual networks for clips.
+
+R3D has 3-D convolutions, MC3 3-D and then 2-D ones, and R(2+1)D 2-D ones, each followed by a 1-D one along time.
+Source: Tran et al. 2018, A Closer Look at Spatiotemporal Convolutions for Action Recognition.
 
 Where the paper leaves a choice it is torchvision's, whose weights fit.
 """
@@ -42,7 +44,7 @@ def channels_between(in_channels: int, channels: int) -> int:
 
 
 def stage_strides(kind: str, stride: int) -> tuple[int, int, int]:
-  """The strides of a block along [frames, height, width]: 2-D convolutions leave time as it is."""
+  """The strides of a block along [frames, height, width]: 2-D convolutions have none along time."""
   return (1 if kind == "2d" else stride, stride, stride)
 
 
@@ -81,7 +83,7 @@ class Block(nnx.Module):
     self.conv1 = conv(in_channels, channels, strides=strides)
     self.conv2 = conv(channels, channels, activation=None)
     same = in_channels == channels and stride == 1
-    one = {"kernel_size": (1, 1, 1), "strides": strides, "activation": None}
+    one: dict = {"kernel_size": (1, 1, 1), "strides": strides, "activation": None}
     self.projection = None if same else ConvNorm(in_channels, channels, **one, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:

@@ -1,12 +1,14 @@
 """The maps of untrained U-Nets with different upsampling."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from cnn_zoo.convolutions import lowering
 from cnn_zoo.layers.upsampling import UPSAMPLING
 from cnn_zoo.models import create_model
 from cnn_zoo.plots.style import new_figure, picture_style, save_picture
@@ -37,11 +39,12 @@ def enlarged_maps(scene: np.ndarray, upsampling: str, seed: int = 0) -> np.ndarr
   Returns:
     float [height, width, features].
   """
-  options = {"features": FEATURES, "depth": DEPTH, "upsampling": upsampling}
-  model = create_model("unet", num_classes=2, in_channels=scene.shape[-1], **options, rngs=nnx.Rngs(seed))
+  options: dict = {"features": FEATURES, "depth": DEPTH, "upsampling": upsampling}
+  model: Any = create_model("unet", num_classes=2, in_channels=scene.shape[-1], **options, rngs=nnx.Rngs(seed))
   model.enlargements[-1] = kept = _Kept(model.enlargements[-1])
   model.train()  # batch statistics, as an untrained network has no running ones
-  model((jnp.asarray(scene[None], jnp.float32) / 255 - 0.5) / 0.25)
+  with lowering("lax"):  # compiles fastest
+    nnx.jit(lambda model, x: model(x))(model, (jnp.asarray(scene[None], jnp.float32) / 255 - 0.5) / 0.25)
   return np.asarray(jax.device_get(kept.output.get_value()))[0]
 
 

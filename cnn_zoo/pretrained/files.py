@@ -1,7 +1,7 @@
 """Files of weights: safetensors, and what `torch.save` writes of a state dict or a training checkpoint.
 
-Neither needs PyTorch. A PyTorch file is a pickle, and a pickle can run any code. Here nothing that it names is imported:
-the few names that a state dict needs stand for functions of this file, and any other name ends the reading.
+Neither needs PyTorch. A PyTorch file is a pickle, and a pickle can run any code. Here nothing that it names is
+imported: the few names that a state dict needs stand for functions of this file, and any other name is an error.
 """
 
 import collections
@@ -149,7 +149,7 @@ class _Unpickler(pickle.Unpickler):
 
   def __init__(self, file):
     super().__init__(file, encoding="utf-8")
-    self.types = {}
+    self.types: dict[str, np.dtype] = {}
 
   def find_class(self, module: str, name: str) -> Any:
     """What `module.name` stands for; nothing is imported."""
@@ -167,7 +167,8 @@ class _Unpickler(pickle.Unpickler):
 
   def persistent_load(self, pid: Any) -> _Storage:
     """A storage, of which the pickle holds the type and the key."""
-    kind, storage, key, *_, view = [*pid, None][:6]  # the sixth is of old files only
+    fields: list[Any] = [*pid, None][:6]
+    kind, storage, key, *_, view = fields  # the sixth is of old files only
     if kind != "storage" or view is not None:
       raise ValueError("not a storage")
     self.types[key] = np.dtype(_STORAGES[storage])

@@ -72,10 +72,8 @@ def load_torch_state_dict(
       family has no weights from `source`. The model is as it was.
 
   Example:
-    >>> import cnn_zoo, numpy as np
-    >>> from flax import nnx
-    >>> model = cnn_zoo.create_model("vgg11", num_classes=10, rngs=nnx.Rngs(0))
-    >>> cnn_zoo.load_torch_state_dict(model, {"features.0.weight": np.zeros((64, 3, 3, 3))})
+    >>> from cnn_zoo.models import abstract_model
+    >>> load_torch_state_dict(abstract_model("vgg11"), {"features.0.weight": np.zeros((64, 3, 3, 3))})
     Traceback (most recent call last):
       ...
     cnn_zoo.errors.UserError: the weights from torchvision do not fit this VGG: 21 missing: ...

@@ -24,7 +24,7 @@ class RunLog:
 
   Args:
     folder: where the files go.
-    step: the step from which the run goes on; later lines of an earlier attempt are dropped.
+    step: the step from which the run resumes, or 0; later lines of an earlier attempt are dropped.
     total: steps of the whole run.
     batch_size: examples in a step.
     headline: the metric that is shown next to the loss: its name and its label.
@@ -134,7 +134,7 @@ class RunLog:
 
 
 def _kept(rows, step, total):
-  """The rows that stay when a run goes on from `step`.
+  """The rows that stay when a run resumes from `step`.
 
   Where checkpoints are chosen on a validation set, the test row is the report at the end, whatever its step.
   """

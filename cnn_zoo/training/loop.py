@@ -26,13 +26,13 @@ from cnn_zoo.training.signals import StopSignal
 
 
 class TrainingError(RuntimeError):
-  """Training cannot go on; what was saved is intact."""
+  """Training cannot continue; what was saved is intact."""
 
 
 def train(
   config: ConfigDict, workdir: str | Path, started: float | None = None, *, restart: bool = False
 ) -> dict[str, float]:
-  """Trains, or goes on from the last checkpoint in `workdir`.
+  """Trains, or resumes from the last checkpoint in `workdir`.
 
   The best checkpoint is chosen on the validation set (logged as "val"), and the test set is evaluated once at the end,
   with that checkpoint. With config.data.validation=0.0 there is no validation set: the test set is evaluated instead,
@@ -79,7 +79,7 @@ def train(
     for line in (_description(run), *notes):
       log.say(line)
     metrics = None
-    if not start.finished:
+    if compiling is not None:
       log.say("compiling the training step ...")
       step, state, metrics = _take_steps(run, start, state, compiling.result(), started)
       if step < plan.total:

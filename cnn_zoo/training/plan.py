@@ -35,8 +35,8 @@ class Plan:
   Example:
     >>> from configs.lenet5 import get_config
     >>> plan = Plan(get_config(), num_train=1437)
-    >>> plan.total, plan.epoch(45), plan.due(45)
-    (450, 2.004, Due(log=False, evaluate=True, save=False))
+    >>> plan.total, round(plan.epoch(45), 3), plan.due(45)
+    (180, 2.004, Due(log=False, evaluate=True, save=False))
   """
 
   def __init__(self, config: ConfigDict, num_train: int):

@@ -1,4 +1,4 @@
-"""Where a run goes on: what its folder holds, and whether the configuration can continue it."""
+"""Where a run resumes: what its folder holds, and whether the configuration can continue it."""
 
 from typing import NamedTuple
 
@@ -63,7 +63,7 @@ def make_details(
 
 
 def find_start(checkpoints: Checkpoints, config: ConfigDict, folder: RunFolder, environment: dict) -> Start:
-  """Where the run in `folder` goes on.
+  """Where the run in `folder` resumes.
 
   Args:
     checkpoints: of the folder.

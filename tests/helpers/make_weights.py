@@ -1,4 +1,4 @@
-"""Made the files in tests/pretrained/weights/, with PyTorch 2.13 and safetensors 0.8: python -m tests.helpers.make_weights."""
+"""Made tests/pretrained/weights/, with PyTorch 2.13 and safetensors 0.8: python -m tests.helpers.make_weights."""
 
 import argparse
 import collections

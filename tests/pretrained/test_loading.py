@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_zoo import load_torch_state_dict
+from cnn_zoo import list_models, load_torch_state_dict
 from cnn_zoo.convolutions import Convolution, TransposedConvolution
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm, Linear
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained.loading import match_tensors
-from tests.helpers import golden
+from tests.helpers import ROOT, golden
 
 
 class Network(nnx.Module):
@@ -312,6 +312,17 @@ def test_abstract_models_take_weights():
   model = nnx.eval_shape(Network)
   load_torch_state_dict(model, values())
   np.testing.assert_array_equal(model.dense.kernel[...], values()["dense.weight"].T)
+
+
+def test_every_family_is_documented():
+  """A loader that docs/pretrained.md does not name is not found."""
+  table = (ROOT / "docs" / "pretrained.md").read_text()
+  files = (ROOT / "cnn_zoo" / "pretrained" / "families").glob("[!_]*.py")
+  families = {path.stem: [] for path in files}
+  for name in list_models():
+    families.get(type(abstract_model(name)).__module__.rpartition(".")[2], []).append(name)
+  for family, models in families.items():
+    assert models and any(f"`{name}`" in table for name in models), family
 
 
 def shapes_of(name):

@@ -49,5 +49,7 @@ def test_a_prefix_of_some_names_stays():
 
 
 def test_unknown_entries():
-  with pytest.raises(UserError, match="hold no tensors by name, but epoch, network; valid: a state dict, or state_dict"):
+  with pytest.raises(
+    UserError, match="hold no tensors by name, but epoch, network; valid: a state dict, or state_dict"
+  ):
     select_state_dict({"epoch": 3, "network": PLAIN})

@@ -1,4 +1,4 @@
-"""Files of a user are answered as the same examples are in an evaluation."""
+"""Files of a user are predicted as the same examples are in an evaluation."""
 
 import json
 
@@ -84,7 +84,7 @@ def test_images(images_run, tmp_path, capsys):
 
 
 def test_whole_test_set(images_run):
-  """What is told of every record is what an evaluation counts; the last of its batches is not full."""
+  """The predictions of all records are what an evaluation counts; the last of its batches is not full."""
   examples = read_test(360, open_run(None, images_run).config.data)
   run = open_run(None, images_run)
   logits = np.array(list(answers(run, [example.input for example in examples])))
@@ -256,8 +256,8 @@ def test_files_that_cannot_be_read(kind, name, says, tmp_path):
 @pytest.mark.parametrize(
   ("files", "options", "says"),
   [
-    ([], {}, "^give files to answer to, or --test=N for N records of the test set$"),
-    (["a.png"], {"test": 1}, "^give either files to answer to, or --test=N"),
+    ([], {}, "^give files to predict, or --test=N for N records of the test set$"),
+    (["a.png"], {"test": 1}, "^give either files to predict, or --test=N"),
     ([], {"test": 0}, "^test=0 must be from 1 to 360"),
     ([], {"test": 361}, "^test=361 must be from 1 to 360"),
     ([], {"test": 1, "top": 0}, "^top=0 must be at least 1$"),
@@ -269,11 +269,11 @@ def test_mistakes(files, options, says, images_run):
     predict(images_run, files, **options)
 
 
-def test_answers_that_are_no_numbers(tmp_path):
+def test_answers_that_are_not_finite(tmp_path):
   def spoil(state):
     return jax.tree.map(lambda x: x * np.nan if x.ndim == 4 else x, state)
 
-  with pytest.raises(UserError, match=r"^step=1 answers to 'digits-test-0' with no finite numbers; give another --st"):
+  with pytest.raises(UserError, match=r"^step=1 predicts 'digits-test-0' with numbers that are not finite; give an"):
     predict(save_run(tmp_path, "lenet5", {}, spoil), test=1)
 
 

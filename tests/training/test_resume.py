@@ -38,7 +38,7 @@ def complete(workdir):
 
 
 def logged(workdir):
-  """Lines of train.log that tell of steps."""
+  """The number of lines of train.log about steps."""
   log = Path(workdir) / "train.log"
   return sum("  epoch " in line for line in log.read_text().splitlines()) if log.exists() else 0
 
@@ -79,7 +79,7 @@ def test_killed(whole_run, tmp_path):
 
 
 def test_terminated(whole_run, tmp_path):
-  """SIGTERM saves and ends; the same command goes on, here with the data in worker processes."""
+  """SIGTERM saves and ends; the same command resumes, here with the data in worker processes."""
   workdir = tmp_path / "run"
   process = runner.start(runner.arguments("lenet5", workdir, runner.UNEVEN))
   wait_for(process, lambda: logged(workdir) >= 3)
@@ -108,7 +108,7 @@ def test_terminated_while_evaluating(tmp_path, monkeypatch):
 
 
 def test_broken_efficientnet(tmp_path, monkeypatch):
-  """Batch statistics, dropout and stochastic depth go on too, from any step."""
+  """Batch statistics, dropout and stochastic depth resume too, from any step."""
   fields = {
     **runner.TINY_EFFICIENTNET,
     "log_every_steps": 3,
