@@ -74,7 +74,7 @@ def test_commands(page):
   """Flags exist in the script, fields in the settings or a model's options, and names in the package."""
   text = page.read_text().replace("\\\n", " ")
   fields = {*SETTINGS, *(f"model.{option}" for name in list_models() for option in model_options(name))}
-  fields |= {"field", *re.findall(r'(?m)^\+  "([\w.]+)": _', text)}  # those that a guide asks to add
+  fields |= {"field", *re.findall(r'(?m)^\+  "([\w.]+)": \w+\(', text)}  # those that a guide asks to add
   unknown = set(re.findall(r"--config\.([\w.]+)=", text)) - fields
   for script, arguments in re.findall(r"python ((?:scripts/)?\w+\.py)([^\n`#]*)", text):
     source = (ROOT / script).read_text() + COMMAND_LINE
