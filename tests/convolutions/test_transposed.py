@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import json
 
 import jax
@@ -155,7 +156,7 @@ def test_gradient_of_a_convolution(rank, data, groups, in_features, out_features
 @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.integers(1, 2), st.booleans())
 def test_closed_forms(rank, data, groups, use_bias):
-  """Sizes and costs, told before anything runs, against the parameters and the traced program."""
+  """Sizes and costs in closed form against the parameters and the traced program."""
   sizes, kernel_size, strides, dilation, padding = data.draw(geometries(rank))
   options = {"strides": strides, "dilation": dilation, "padding": padding, "groups": groups, "use_bias": use_bias}
   layer = TransposedConvolution(2, 4, kernel_size, **options, rngs=nnx.Rngs(0))
@@ -188,13 +189,37 @@ def test_same_padding_multiplies_sizes(strides, kernel):
   assert layer.output_shape((1, 5, 2)) == (1, 5 * strides, 3)
 
 
-def test_output_padding_tells_sizes_apart_that_a_convolution_joins():
+def test_output_padding_restores_the_size_of_a_convolutions_input():
   for size, extra in [(7, 0), (8, 1), (9, 2)]:
     options = {"strides": 3, "padding": 1}
     small = Convolution(1, 1, (3,), **options, rngs=nnx.Rngs(0)).output_shape((1, size, 1))
     assert small == (1, 3, 1)
     layer = TransposedConvolution(1, 1, (3,), output_padding=extra, **options, rngs=nnx.Rngs(0))
     assert layer.output_shape(small) == (1, size, 1)
+
+
+@pytest.mark.parametrize(
+  ("strides", "dilation", "output_padding"),
+  [((3, 2), (4, 4), (2, 3)), ((1, 1), (3, 2), (2, 1)), ((2, 3), (3, 5), (2, 4))],
+)
+@pytest.mark.parametrize("padding", [0, 2, (3, 1)])
+def test_output_padding_up_to_the_dilation(strides, dilation, output_padding, padding):
+  """PyTorch's rule: below the stride or the dilation. The definition, element by element, with what is added kept."""
+  x, kernel = numbers(0, (1, 2, 3, 2), (2, 3, 2, 2))
+  pads = (padding,) * 2 if isinstance(padding, int) else padding
+  layer = layer_with(kernel, strides=strides, dilation=dilation, output_padding=output_padding, padding=pads)
+  sizes = [
+    s * (n - 1) + d * (k - 1) + 1 - 2 * p + extra
+    for s, n, d, k, p, extra in zip(strides, (2, 3), dilation, (2, 3), pads, output_padding, strict=True)
+  ]
+  assert layer.output_shape(x.shape) == (1, *sizes, 2)
+  expected = np.zeros((1, *(n + 2 * p for n, p in zip(sizes, pads, strict=True)), 2))
+  for i, j, k, m in itertools.product(range(2), range(3), range(2), range(3)):
+    expected[0, i * strides[0] + k * dilation[0], j * strides[1] + m * dilation[1]] += x[0, i, j] @ kernel[k, m]
+  inside = expected[:, pads[0] : pads[0] + sizes[0], pads[1] : pads[1] + sizes[1]]
+  for name in ("auto", "lax"):
+    with lowering(name):
+      np.testing.assert_array_equal(layer(jnp.asarray(x)), inside)
 
 
 def test_dtype_is_that_of_the_input():
@@ -217,11 +242,12 @@ def test_variance_of_the_output_is_that_of_a_convolution(strides):
   [
     (
       {"output_padding": 2, "strides": 2, "padding": 1},
-      r"output_padding=2 must be at least 0 and below strides=\(2, 2\)",
+      r"output_padding=2 must .* below the larger of strides=\(2, 2\) and dilation=\(1, 1\)",
     ),
-    ({"output_padding": 1, "padding": 1}, r"output_padding=1 must be .* below strides=\(1, 1\)"),
-    ({"output_padding": -1, "padding": 1}, "output_padding=-1 must be at least 0"),
-    ({"output_padding": (1, 1, 1), "strides": 2, "padding": 1}, "output_padding=.* in every axis"),
+    ({"output_padding": (2, 3), "strides": (3, 1), "dilation": (1, 3), "padding": 1}, r"output_padding=\(2, 3\) must"),
+    ({"output_padding": 1, "padding": 1}, r"output_padding=1 must .* below the larger of strides=\(1, 1\)"),
+    ({"output_padding": -1, "padding": 1}, "output_padding=-1 must .* at least 0"),
+    ({"output_padding": (1, 1, 1), "strides": 2, "padding": 1}, "one number for each of 2 spatial axes"),
     ({"output_padding": 1, "strides": 2}, r"output_padding=\(1, 1\) needs padding in numbers, not 'SAME'"),
     ({"padding": "CAUSAL"}, "padding='CAUSAL' of a transposed convolution is not known; valid: SAME, VALID or numbers"),
     ({"padding": "CAUSAL", "kernel_size": (3,)}, "padding='CAUSAL' of a transposed convolution is not known"),

@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_zoo.convolutions import lowering
 from cnn_zoo.convolutions.arithmetic import resolve_padding
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import adaptive_average_pool, average_pool, global_average_pool, max_pool
+from tests.helpers.lowerings import forward_mode, second_derivatives
+from tests.helpers.model_checks import QUICK
 
 CASES = [
   ((7,), (2,), 2, "VALID"),
@@ -108,23 +111,87 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("case", SHAPES, ids=str)
-def test_max_pool_as_shifted_inputs_is_xlas(case, monkeypatch):
+def test_max_pool_as_shifted_inputs_is_xlas(case):
   """Numbers with many ties: both give the gradient to the first of equals, PyTorch's choice."""
   sizes, *arguments = case
   x = jnp.asarray(np.random.default_rng(1).integers(0, 3, (2, *sizes, 4)), jnp.float32)
 
   def run(x):
     y, transpose = jax.vjp(lambda x: max_pool(x, *arguments), x)
-    return y, transpose(jax.random.normal(jax.random.key(0), y.shape))[0]
+    return y, transpose(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))[0]
 
   results = []
-  for backend in ("cpu", "gpu"):
-    monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-    assert ("select_and_scatter" in str(jax.make_jaxpr(lambda x: run(x))(x))) == (backend == "gpu")
-    results.append(run(x))
+  for setting in (("auto", "cpu"), ("auto", "gpu")):
+    with lowering(*setting):
+      program = jax.jit(run).lower(x)
+      assert ("select_and_scatter" in program.as_text()) == (setting == ("auto", "gpu"))
+      results.append(program.compile(QUICK)(x))
   (ours, our_gradient), (theirs, their_gradient) = results
   np.testing.assert_array_equal(ours, theirs)
   np.testing.assert_allclose(our_gradient, their_gradient, rtol=1e-5, atol=1e-5)
+
+
+POOLS = {
+  "max": lambda x: max_pool(x, (3, 2), 2, 1),
+  "average": lambda x: average_pool(x, (3, 2), 2, 1),
+  "adaptive": lambda x: adaptive_average_pool(x, 4),
+  "global": global_average_pool,
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_forward_mode_and_second_derivatives(name):
+  """They are those of XLA's own operations."""
+
+  def run(x):
+    return [*forward_mode(POOLS[name], x), *jax.tree.leaves(second_derivatives(POOLS[name], x))]
+
+  results = []
+  for setting in ("auto", "lax"):
+    with lowering(setting, platform="cpu"):
+      results.append(jax.jit(run, compiler_options=QUICK)(inputs((7, 6))))
+  for ours, theirs in zip(*results, strict=True):
+    assert np.abs(theirs).max() > 0
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_symbolic_batch(name):
+  def run(x):
+    y, pull = jax.vjp(POOLS[name], x)
+    return y, pull(jnp.cos(y))[0]
+
+  x = inputs((7, 6))
+  (batch,) = jax.export.symbolic_shape("batch")
+  exported = jax.export.export(jax.jit(run))(jax.ShapeDtypeStruct((batch, 7, 6, 3), jnp.float32))
+  for ours, theirs in zip(exported.call(x), jax.jit(run, compiler_options=QUICK)(x), strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_vmap():
+  """Over examples, over tangents, and of per-example gradients."""
+  xs = inputs((7, 6)), -inputs((7, 6))
+
+  def run(xs):
+    def gradient(x):
+      return jax.grad(lambda x: jnp.sum(jnp.sin(max_pool(x, (3, 2), 2, 1))))(x)
+
+    mapped = jax.vmap(gradient)(xs)
+    tangents = jax.vmap(lambda v: jax.jvp(POOLS["max"], (xs[0],), (v,))[1])(xs)
+    return mapped, tangents, [gradient(x) for x in xs], [jax.jvp(POOLS["max"], (xs[0],), (v,))[1] for v in xs]
+
+  mapped, tangents, each, each_tangent = jax.jit(run, compiler_options=QUICK)(jnp.stack(xs))
+  np.testing.assert_allclose(mapped, np.stack(each), rtol=1e-6)
+  np.testing.assert_allclose(tangents, np.stack(each_tangent), rtol=1e-6)
+
+
+def test_the_setting_chooses():
+  """The window of 36 elements is left to XLA."""
+  x = jnp.ones((1, 8, 8, 1))
+  for setting, window, ours in [("auto", 3, True), ("auto", 6, False), ("lax", 3, False)]:
+    with lowering(setting, platform="cpu"):
+      program = jax.jit(jax.grad(lambda x, window=window: max_pool(x, (window, window), 2).sum())).lower(x)
+      assert ("select_and_scatter" not in program.as_text()) == ours
 
 
 def test_ties_and_nan():

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_zoo.convolutions import TransposedConvolution, initializers
+from cnn_zoo.convolutions import TransposedConvolution, initializers, lowering
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import ResizeConvolution, resize, upsampling
 from cnn_zoo.layers.upsampling import crop, pad_to_multiple
+from tests.helpers.lowerings import forward_mode, second_derivatives
+from tests.helpers.model_checks import QUICK
 
 CASES = [
   ((4,), (8,)),
@@ -43,24 +45,30 @@ def interpolated(x, sizes, method):
 
 
 @pytest.fixture(params=["sums", "products"])
-def form(request, monkeypatch):
-  """Either way of computing it."""
-  if request.param == "products":
-    monkeypatch.setattr(upsampling, "_MOST_TERMS", 0)
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
-  else:
+def form(request):
+  """Either way of computing it: by sums, as on a CPU, or by products, as on a GPU."""
+  with lowering("auto", platform="cpu" if request.param == "sums" else "gpu"):
     yield
 
 
 @pytest.mark.parametrize("method", upsampling.INTERPOLATIONS)
 def test_against_numpy(method, form):
-  for sizes, wanted in CASES:
-    x = inputs(*sizes)
-    y = resize(jnp.asarray(x), wanted, method)
+  """Values, and gradients by the transposed matrix."""
+
+  def run(arrays):
+    for (_, wanted), (x, g) in zip(CASES, arrays, strict=True):
+      y, pull = jax.vjp(lambda x, wanted=wanted: resize(x, wanted, method), x)
+      yield y, pull(g)[0]
+
+  arrays = [(inputs(*sizes), inputs(*wanted)) for sizes, wanted in CASES]
+  results = jax.jit(lambda arrays: list(run(arrays)), compiler_options=QUICK)(arrays)
+  for (sizes, wanted), (x, g), (y, gradient) in zip(CASES, arrays, results, strict=True):
     assert y.shape == (2, *wanted, 3) and y.dtype == jnp.float32
     np.testing.assert_allclose(y, interpolated(x, wanted, method), atol=2e-6)
+    basis = np.eye(int(np.prod(sizes))).reshape(-1, *sizes, 1)
+    matrix = interpolated(basis, wanted, method).reshape(len(basis), -1)  # [input, output]
+    expected = np.einsum("boc,io->bic", g.reshape(2, -1, 3), matrix)
+    np.testing.assert_allclose(gradient.reshape(2, -1, 3), expected, atol=1e-5)
 
 
 def test_values_of_pytorch():
@@ -78,16 +86,35 @@ def test_against_jax(sizes, wanted):
   np.testing.assert_allclose(resize(jnp.asarray(x), wanted), expected, atol=3e-5)  # its places are in float32
 
 
+def test_the_setting_chooses():
+  x = jnp.ones((1, 4, 4, 2))
+  for setting, product in [(("auto", "cpu"), False), (("auto", "gpu"), True), (("lax", "cpu"), True)]:
+    with lowering(*setting):
+      program = jax.jit(lambda x: resize(x, 8)).lower(x).as_text()
+      assert ("dot_general" in program) == product
+
+
 @pytest.mark.parametrize("method", upsampling.INTERPOLATIONS)
-def test_the_gradient_is_the_transpose(method, form):
-  for sizes, wanted in CASES:
-    size = int(np.prod(sizes))
-    basis = np.eye(size, dtype=np.float32).reshape(size, *sizes, 1)
-    matrix = interpolated(basis, wanted, method).reshape(size, -1)  # [input, output]
-    g = inputs(*wanted, features=1)
-    _, pullback = jax.vjp(lambda x, wanted=wanted: resize(x, wanted, method), jnp.zeros((2, *sizes, 1)))
-    expected = g.reshape(2, -1) @ matrix.T
-    np.testing.assert_allclose(pullback(jnp.asarray(g))[0].reshape(2, -1), expected, atol=1e-5)
+def test_derivatives_and_symbolic_batch(method):
+  """Forward mode, second derivatives and exported programs, by sums and by products."""
+
+  def run(x):
+    return jax.tree.leaves([transform(enlarge, x) for transform in (forward_mode, second_derivatives)])
+
+  def enlarge(x):
+    return resize(x, (9, 2), method)
+
+  x = jnp.asarray(inputs(4, 5))
+  (batch,) = jax.export.symbolic_shape("batch")
+  results = []
+  for setting in ("auto", "lax"):
+    with lowering(setting, platform="cpu"):
+      results.append(jax.jit(run, compiler_options=QUICK)(x))
+  exported = jax.export.export(jax.jit(run))(jax.ShapeDtypeStruct((batch, 4, 5, 3), x.dtype))
+  for ours, theirs, others in zip(*results, exported.call(x), strict=True):
+    assert np.abs(theirs).max() > 0
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    np.testing.assert_allclose(others, theirs, atol=1e-5)
 
 
 def test_far_enlargement():
