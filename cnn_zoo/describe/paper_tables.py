@@ -256,7 +256,7 @@ def _efficientnet():
   resolution = _by(published_setting("efficientnet_b0").input_shape[:-1])
   stages = [[f"Conv{_by(stem.kernel_size)}", resolution, str(stem.output_shape[-1]), "1"]]
   blocks = [rows for part, rows in parts.items() if part.startswith("blocks.")]
-  layers = [{row.path.split(".")[2]: row for row in rows} for rows in blocks]
+  layers = [{row.path.split(".")[2]: row for row in rows if row.type == "Convolution"} for rows in blocks]
   before = stem
   for shape, stage in itertools.groupby(layers, lambda layer: layer["project"].output_shape):
     first, *others = stage

@@ -111,7 +111,8 @@ def failing_layer(model: nnx.Module, input_shape: Sequence[int]) -> str | None:
 
   try:
     with lowering("lax"):
-      jax.eval_shape(run, state, jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))
+      # Two examples, because batch normalisation refuses to train on a single value per channel.
+      jax.eval_shape(run, state, jax.ShapeDtypeStruct((2, *input_shape), jnp.float32))
   except UserError as error:
     where = f"layer {active[-1]}" if active and active[-1] else "the network itself"
     return f"pooling in {where}" if getattr(error, "in_pooling", False) else where

@@ -13,7 +13,7 @@ def local_response_normalization(
 ) -> jax.Array:
   """x / (k + alpha * sum of squares over the `size` channels around each)^beta, at every position (section 3.3).
 
-  Computed in float32. The sum is over the channels that exist, with an even `size` one more before than after. Caffe's
+  Computed in float32. The sum is over the channels that exist, with an even `size` one more before it than after it. Caffe's
   and PyTorch's alpha is `size` times this one.
 
   Args:
@@ -25,6 +25,12 @@ def local_response_normalization(
 
   Raises:
     UserError: for a `size` below 1.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from cnn_zoo.layers import local_response_normalization
+    >>> local_response_normalization(jnp.full((1, 1, 3), 2.0), size=3, k=1.0, alpha=1.0, beta=0.5).round(3).tolist()
+    [[[0.667, 0.555, 0.667]]]
   """
   if size < 1:
     raise UserError(f"size={size} of local response normalisation must be at least 1")

@@ -30,7 +30,7 @@ class Layer(NamedTuple):
   pooled: bool = False  # max-pooling follows
 
 
-# Figure 2 of 2012. The padding, and 227 pixels in place of 224, are what its map sizes (55, 27, 13) take.
+# Figure 2 of 2012. The padding, and 227 pixels instead of 224, are what its map sizes (55, 27, 13) take.
 TWO_TOWERS = (
   Layer(96, 11, stride=4, normalized=True, pooled=True),
   Layer(256, 5, padding=2, groups=2, bias=1.0, normalized=True, pooled=True),
@@ -53,7 +53,7 @@ GRID = 6  # cells of the last map along each axis
 class AlexNet(Network):
   """Five convolutions and three fully connected layers.
 
-  Features: "conv1" to "conv5", behind the normalisation and pooling of each layer; the reductions of `ONE_TOWER` are 8,
+  Features: "conv1" to "conv5", after the normalisation and pooling of each layer; the reductions of `ONE_TOWER` are 8,
   16, 16, 16 and 32.
 
   Args:
@@ -114,7 +114,7 @@ class AlexNet(Network):
       )
 
   def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
-    """x [batch, *spatial, in_channels] -> the maps behind each layer."""
+    """x [batch, *spatial, in_channels] -> the maps after each layer."""
     x, maps = x.astype(self.dtype), OrderedDict()
     for number, (layer, convolution) in enumerate(zip(self.layers, self.convolutions, strict=True), start=1):
       x = jax.nn.relu(convolution(x))

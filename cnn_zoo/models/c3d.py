@@ -33,7 +33,7 @@ class Stage(nnx.Module):
   """Convolutions of 3 in every axis and of stride 1 with ReLU, and max-pooling.
 
   A last window of the pooling that reaches beyond the map counts too, as in the authors' network (Caffe's): the 7 x 7
-  of the last stage become 4 x 4, and an axis of 1 stays as it is.
+  of the last stage become 4 x 4, and an axis of 1 keeps its size.
 
   Args:
     in_channels: channels of the input.
@@ -57,11 +57,11 @@ class Stage(nnx.Module):
 class C3D(Network):
   """Figure 3: eight convolutions in five stages and three fully connected layers.
 
-  What is left of time behind the last pooling is averaged (of 16 frames that is one step), and maps of another size
+  The time steps after the last pooling are averaged (of 16 frames that is one step), and maps of another size
   than that of 112 x 112 pixels are averaged over 4 x 4 cells, so that the network takes clips of any size.
 
   Kernels start from He's normal values and biases from 0, which a network of any width trains from. The authors' code
-  has deviations of 0.01 (convolutions, classifier) and 0.005, and biases of 1 behind the first layer, which suit these
+  has deviations of 0.01 (convolutions, classifier) and 0.005, and biases of 1 after the first layer, which suit these
   widths and pixels up to 255 alone.
 
   Features: "stage1" to "stage5", pooled to a half to a 32nd of the input's height and width; of "clip", with the axis

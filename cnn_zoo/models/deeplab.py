@@ -72,4 +72,6 @@ class DeepLabV3(SegmentationResNet):
 
 
 for _depth in (50, 101):
-  register(f"deeplabv3_resnet{_depth}", DeepLabV3, Setting(num_classes=21), backbone=f"resnet{_depth}", head=DeepLabHead)
+  register(
+    f"deeplabv3_resnet{_depth}", DeepLabV3, Setting(num_classes=21), backbone=f"resnet{_depth}", head=DeepLabHead
+  )

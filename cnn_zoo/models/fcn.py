@@ -88,7 +88,7 @@ class FCN(Network):
 
   def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
     """x [batch, *spatial, in_channels] -> the maps of VGG's stages and of fc7."""
-    maps = self.backbone(pad_to_multiple(x.astype(self.dtype), STRIDE))
+    maps = self.backbone.features(pad_to_multiple(x.astype(self.dtype), STRIDE))
     x = maps["stage5"]
     for layer, dropout in zip((self.fc6, self.fc7), self.dropouts, strict=True):
       x = dropout(jax.nn.relu(layer(x)))
@@ -173,7 +173,7 @@ class SegmentationResNet(Network):
 
   def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
     """x [batch, *spatial, in_channels] -> the maps of the ResNet."""
-    return self.backbone(x)
+    return self.backbone.features(x)
 
   def __call__(self, x: jax.Array):
     """x [batch, *spatial, in_channels] -> logits [batch, *spatial, num_classes], or the features.
@@ -196,6 +196,4 @@ def _resized(scores, x):
 for _name, _fused in FUSED.items():
   register(_name, FCN, Setting(num_classes=21), fused=_fused)
 for _depth in (18, 50, 101):
-  register(
-    f"fcn_resnet{_depth}", SegmentationResNet, Setting(num_classes=21), backbone=f"resnet{_depth}", head=FCNHead
-  )
+  register(f"fcn_resnet{_depth}", SegmentationResNet, Setting(num_classes=21), backbone=f"resnet{_depth}", head=FCNHead)

@@ -111,9 +111,7 @@ EPSILON = 1e-3  # of batch normalisation
 def unit_of(version: Version, rngs: nnx.Rngs) -> Callable[..., ConvNorm]:
   """The unit of `version`: a convolution, batch normalisation in torchvision's version, and ReLU."""
   norm = functools.partial(BatchNorm, epsilon=EPSILON) if version.batch_norm else None
-  return functools.partial(
-    ConvNorm, norm=norm, kernel_init=version.kernel_init, bias_init=version.bias_init, rngs=rngs
-  )
+  return functools.partial(ConvNorm, norm=norm, kernel_init=version.kernel_init, bias_init=version.bias_init, rngs=rngs)
 
 
 class Inception(nnx.Module):

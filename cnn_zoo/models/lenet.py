@@ -69,7 +69,7 @@ class LeNetMaxPool(Network):
   def __init__(self, *, num_classes: int | None, in_channels: int, rank: int = 2, dtype, rngs: nnx.Rngs):
     super().__init__(num_classes, dtype)
 
-    def pooled(generator, shape, fan_in, fan_out):  # only one of 2 x 2 outputs goes on
+    def pooled(generator, shape, fan_in, fan_out):  # pooling keeps only one of 2 x 2 outputs
       return glorot_uniform(generator, shape, fan_in, fan_out / 2**rank)
 
     conv = {"kernel_size": (5,) * rank, "padding": "VALID", "kernel_init": pooled, "rngs": rngs}

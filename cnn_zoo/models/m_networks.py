@@ -32,8 +32,8 @@ TABLE_1 = {
 }
 STEM_TAPS, STEM_STRIDE = 80, 4  # 10 ms at 8 kHz, to work as a bank of bandpass filters (section 2)
 TAPS = 3  # of all other convolutions
-POOL = 4  # window and stride of max-pooling, which is behind the first convolution and behind a stage
-POOLED_STAGES = 3  # a fourth stage goes to the global average as it is
+POOL = 4  # window and stride of max-pooling, after the first convolution and after each stage
+POOLED_STAGES = 3  # a fourth stage goes to the global average without pooling
 
 
 # A convolution without bias, normalisation and ReLU. With the padding of TensorFlow, in which the paper's networks were

@@ -48,8 +48,7 @@ class Network(nnx.Module):
     raise NotImplementedError
 
   def __call__(self, x: jax.Array) -> jax.Array | OrderedDict[str, jax.Array]:
-    """x [batch, *spatial, in_channels] -> logits [batch, num_classes], or the features of a model without a classifier.
-    """
+    """x [batch, *spatial, in_channels] -> logits [batch, num_classes], or without a classifier the features."""
     maps = self.features(x)
     return maps if self.num_classes is None else self.logits(last(maps))
 

@@ -32,6 +32,7 @@ class PreActivationBasicBlock(nnx.Module):
   Where the shape changes, the shortcut is a 1 x 1 convolution of the activated input (appendix, first residual unit).
   The arguments are those of `resnet.BasicBlock`.
   """
+
   def __init__(self, in_channels, channels, stride=1, dilations=(1, 1), *, rank=2, rngs):
     conv = functools.partial(convolution, rank=rank, rngs=rngs)
     self.out_channels = channels

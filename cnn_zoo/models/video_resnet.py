@@ -42,7 +42,7 @@ def channels_between(in_channels: int, channels: int) -> int:
 
 
 def stage_strides(kind: str, stride: int) -> tuple[int, int, int]:
-  """The strides of a block along [frames, height, width]: 2-D convolutions leave time as it is."""
+  """The strides of a block along [frames, height, width]: 2-D convolutions have none along time."""
   return (1 if kind == "2d" else stride, stride, stride)
 
 

@@ -43,7 +43,7 @@ class ZFNet(Network):
   Pooling keeps a last window that reaches beyond the map (110 -> 55, 26 -> 13). The paper gives no formula for its
   contrast normalisation; this is AlexNet's local response normalisation.
 
-  Features: "conv1" to "conv5", behind the pooling and normalisation of each layer; their reductions are 4, 16, 16, 16
+  Features: "conv1" to "conv5", after the pooling and normalisation of each layer; their reductions are 4, 16, 16, 16
   and 32.
 
   Args:
@@ -86,7 +86,7 @@ class ZFNet(Network):
       )
 
   def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
-    """x [batch, *spatial, in_channels] -> the maps behind each layer."""
+    """x [batch, *spatial, in_channels] -> the maps after each layer."""
     x, maps = x.astype(self.dtype), OrderedDict()
     for number, (layer, convolution) in enumerate(zip(LAYERS, self.convolutions, strict=True), start=1):
       x = jax.nn.relu(convolution(x))

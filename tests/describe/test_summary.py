@@ -12,7 +12,7 @@ from flax import nnx
 from cnn_zoo import create_model, describe
 from cnn_zoo.convolutions import Convolution
 from cnn_zoo.errors import UserError
-from cnn_zoo.layers import Linear, global_average_pool
+from cnn_zoo.layers import ConvNorm, Linear, global_average_pool
 from cnn_zoo.models import abstract_model, published_setting
 
 
@@ -92,7 +92,7 @@ def test_pooling_of_many_kinds():
 def test_stages():
   table = describe(abstract_model("resnet50"), (224, 224, 3))
   assert lines(table, "stages") == [
-    ("stem", "Convolution", (7, 7), (2, 2), (112, 112, 64), 1, (7, 7)),
+    ("stem", "ConvNorm", (7, 7), (2, 2), (112, 112, 64), 1, (7, 7)),
     ("max_pool", "max_pool", (3, 3), (2, 2), (56, 56, 64), 0, (11, 11)),
     ("stages.0.0-2", "3 x Bottleneck", (3, 3), (1, 1), (56, 56, 256), 9, (35, 35)),
     ("stages.1.0-3", "4 x Bottleneck", (3, 3), (2, 2), (28, 28, 512), 12, (91, 91)),
@@ -168,7 +168,7 @@ def test_rows_run_in_order_and_add_up():
   model = tiny()
   table = describe(model, (32, 32, 3))
   paths = [row.path for row in table.rows]
-  assert paths[:3] == ["stem", "stem_norm", "blocks.0.depthwise"] and paths[-1] == "classifier"
+  assert paths[:3] == ["stem.conv", "stem.norm", "blocks.0.depthwise.conv"] and paths[-1] == "classifier"
   norm = table.rows[1]
   assert (norm.type, norm.parameters, norm.multiply_adds, norm.output_shape) == ("BatchNorm", 16, 0, (16, 16, 8))
   assert table.parameters == sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param)))
@@ -206,7 +206,7 @@ def test_the_model_does_not_change():
   graph, before = nnx.split(model)
   describe(model, (32, 32, 3))
   again, after = nnx.split(model)
-  assert graph == again and not model.dropout.deterministic and type(model.stem) is Convolution
+  assert graph == again and not model.dropout.deterministic and type(model.stem) is ConvNorm
   jax.tree.map(
     lambda a, b: (
       np.testing.assert_array_equal(jax.random.key_data(a), jax.random.key_data(b))

@@ -67,7 +67,7 @@ def test_batch_statistics_come_too(tmp_path):
   fields = {"model.width": 0.25, "model.depth": 0.3}
   options = {"width": 0.25, "depth": 0.3, "num_classes": 10, "in_channels": 1}
   model = create_model("efficientnet_b0", **options, rngs=nnx.Rngs(5))
-  model.stem_norm.mean.set_value(model.stem_norm.mean[...] + 3)
+  model.stem.norm.mean.set_value(model.stem.norm.mean[...] + 3)
   saved = save(tmp_path, model)
   config = runner.load("efficientnet_b0", init=str(tmp_path), **fields)
   programs = Programs(config, create_mesh())
@@ -92,7 +92,7 @@ def test_kernels_of_images_are_inflated_for_clips(tmp_path):
   """And a classifier of other classes is re-initialised."""
   options = {"width": 0.25, "depth": 0.3, "in_channels": 1}
   model = create_model("efficientnet_b0", num_classes=7, **options, rngs=nnx.Rngs(5))
-  model.stem_norm.mean.set_value(model.stem_norm.mean[...] + 3)
+  model.stem.norm.mean.set_value(model.stem.norm.mean[...] + 3)
   save(tmp_path, model)
   deep = create_model("efficientnet_b0", num_classes=7, rank=3, **options, rngs=nnx.Rngs(6))
   inflate_weights(model, deep)
