@@ -24,7 +24,8 @@ from cnn_zoo.convolutions import create_convolution, lowering
 from cnn_zoo.data.kinds import KINDS
 from cnn_zoo.data.specs import SPECS, DatasetSpec
 from cnn_zoo.training import optimizers, settings
-from configs import all_cnn_c, base, lenet5_sgd
+from configs import all_cnn_c, base
+from experiments import lenet5_sgd
 from tests.models import test_all_cnn
 
 for config in lenet5_sgd.get_config(), all_cnn_c.get_config(), all_cnn_c.get_config("svhn"):
@@ -99,6 +100,7 @@ def apply(root, path, new, language, text):
   file = root / path
   assert new == (language == "python") == (not file.exists()), path
   if new:
+    file.parent.mkdir(exist_ok=True)
     file.write_text(text)
     return
   lines = [(line[:1], line[1:] + "\n") for line in text.splitlines()]
