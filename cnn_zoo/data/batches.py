@@ -23,24 +23,7 @@ from absl import flags
 from cnn_zoo.data.datasets import Dataset, DatasetInfo, Part
 from cnn_zoo.data.decode import CorruptRecordError
 from cnn_zoo.data.kinds import KINDS
-from cnn_zoo.data.kinds.image import CROPS
 from cnn_zoo.errors import UserError, check_name
-
-# Smallest and largest value of each numeric setting.
-LIMITS = {
-  "workers": (0, 1 << 10),
-  "image_size": (1, 1 << 14),
-  "frames": (1, 1 << 14),
-  "samples": (1, 1 << 24),
-  "min_area": (0, 1),
-  "test_crop": (0.01, 1),
-  "shift": (0, 1),
-  "rotate": (0, 180),
-  "zoom": (0, 10),
-  "time_shift": (0, 1),
-  "gain": (0, 100),
-  "noise": (0, 1),
-}
 
 # The values with which augmentations have no effect.
 OFF = {"crop": "resize", "flip": False} | dict.fromkeys(("shift", "rotate", "zoom", "time_shift", "gain", "noise"), 0)
@@ -62,7 +45,6 @@ def train_batches(
   """Endless augmented batches; every epoch is a permutation of `dataset.train`, and batches run across epochs.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("lenet5", "digits").data
@@ -74,7 +56,8 @@ def train_batches(
 
   Args:
     dataset: an open dataset.
-    settings: `config.data`; `workers` processes decode and augment, or if 0, threads of this process.
+    settings: `config.data`, within the ranges that `cnn_zoo.training.settings` checks; `workers` processes decode and
+      augment, or if 0, threads of this process.
     seed: of order and augmentation, at least 0.
     batch_size: examples in a global batch.
     start: number of the first global batch to yield.
@@ -89,7 +72,7 @@ def train_batches(
     ends the workers.
 
   Raises:
-    UserError: `batch_size` does not divide by `process_count`, or a setting is wrong.
+    UserError: `batch_size` is not a multiple of `process_count`, or an augmentation does not apply to the dataset.
   """
   settings = _check(dataset, settings, batch_size, process_count)
   if seed < 0:
@@ -117,7 +100,6 @@ def evaluation_batches(
   filled up with zeros whose mask is False; there, label maps have 255.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("lenet5", "digits").data
@@ -145,7 +127,7 @@ def evaluation_batches(
   check_name("split", split, ("validation", "test"))
   records = getattr(dataset, split)
   if records is None:
-    raise UserError(f"split={split!r}: dataset {dataset.name!r} is open without validation examples, data.validation=0")
+    raise UserError(f"split={split!r} is empty: dataset {dataset.name!r} was opened with config.data.validation=0")
   load = functools.partial(_evaluation_example, dataset, split, settings)
   num_batches = -(-len(records) // batch_size)
   share = (batch_size, process_index, process_count)
@@ -161,7 +143,6 @@ def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.
   255 where there is no label. "mask" is bool [batch], False for examples that only fill up a batch.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("m5", "waveforms").data
@@ -177,7 +158,6 @@ def input_shape(settings, info: DatasetInfo) -> tuple[int, ...]:
   """Shape of one example's input, [*spatial, channels].
 
   Example:
-
     >>> from cnn_zoo import data
     >>> from configs import base
     >>> settings = base.get_config("lenet5", "digits").data
@@ -191,7 +171,6 @@ def size_fields(kind: str) -> tuple[str, ...]:
   """The field of `config.data` with the length of each spatial axis of an input.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> data.size_fields("clip")
     ('frames', 'image_size', 'image_size')
@@ -206,13 +185,9 @@ def _check(dataset: Dataset, settings, batch_size: int, process_count: int) -> t
   for name, off in OFF.items():
     if name not in read and settings.get(name, off) != off:
       raise UserError(
-        f"data.{name}={settings[name]!r} does not apply to dataset {dataset.name!r}, of kind {kind}; valid: {off!r}"
+        f"config.data.{name}={settings[name]!r} does not apply to dataset {dataset.name!r}, of kind {kind}; "
+        f"valid: {off!r}"
       )
-  if "crop" in read:
-    check_name("data.crop", settings.crop, CROPS)
-  for name, (low, high) in LIMITS.items():
-    if name in ("workers", *read) and not low <= settings[name] <= high:
-      raise UserError(f"data.{name}={settings[name]} must be from {low} to {high}")
   if batch_size < 1 or batch_size % process_count:
     raise UserError(f"batch_size={batch_size} must be a multiple of the number of processes, {process_count}")
   return types.SimpleNamespace(**settings)

@@ -32,13 +32,13 @@ def make_builder(name: str, directory: str):
   except ImportError:
     raise
   except OSError as error:
-    raise UserError(f"data.directory={directory!r} cannot be read: {error.strerror or error}") from error
+    raise UserError(f"config.data.directory={directory!r} cannot be read: {error.strerror or error}") from error
   except Exception as error:  # TFDS and protobuf raise many kinds of errors for a dataset_info.json that is cut off
     place = Path(directory, spec.tfds.split("/")[0])
     if not place.exists():
       raise
     problem = " ".join(str(error).split()) or type(error).__name__
-    raise UserError(f"data.name={name!r}: {place} is broken ({problem}); delete it and prepare it again") from error
+    raise UserError(f"config.data.name={name!r}: {place} is broken ({problem}); delete it and prepare again") from error
 
 
 def is_prepared(builder) -> bool:

@@ -41,7 +41,6 @@ class Dataset:
   """A prepared dataset, which can be pickled.
 
   Example:
-
     >>> import ml_collections
     >>> from cnn_zoo import data
     >>> settings = ml_collections.ConfigDict({"name": "digits", "directory": None, "validation": 0.1})
@@ -140,7 +139,6 @@ def held_out_indices(number: int, share: float) -> np.ndarray:
   frequent in both parts.
 
   Example:
-
     >>> from cnn_zoo.data.datasets import held_out_indices
     >>> held_out_indices(10, 0.2).tolist()
     [1, 8]
@@ -157,7 +155,7 @@ def held_out_indices(number: int, share: float) -> np.ndarray:
   """
   chosen = max(1, round(share * number))
   if chosen >= number:
-    raise UserError(f"data.validation={share} leaves none of {number} training examples; valid: from 0 to below 1")
+    raise UserError(f"config.data.validation={share} leaves none of {number} training examples; valid: a smaller share")
   # `Generator.random` alone: NumPy promises to keep the bits of PCG64, while its other distributions may change.
   order = np.argsort(np.random.default_rng(list(b"validation")).random(number), kind="stable")
   return np.sort(order[:chosen])
@@ -167,7 +165,6 @@ def list_datasets() -> list[str]:
   """Names of all datasets that `open_dataset` knows, prepared or not.
 
   Example:
-
     >>> from cnn_zoo import data
     >>> data.list_datasets()[:4]
     ['digits', 'mnist', 'fashion_mnist', 'cifar10']
@@ -186,8 +183,6 @@ def open_dataset(settings) -> Dataset:
   Raises:
     UserError: the dataset is unknown, or is not prepared: the message has the command that prepares it.
   """
-  if not 0 <= settings.validation < 1:
-    raise UserError(f"data.validation={settings.validation} must be from 0 to below 1")
   spec, builder = _spec_and_builder(settings)
   if spec.embedded and not is_prepared(builder):
     prepare_embedded(settings.name, data_directory(settings.directory))
@@ -199,7 +194,7 @@ def open_dataset(settings) -> Dataset:
     problem = f"is no ArrayRecord dataset with the splits {' and '.join(splits)}"
     command = prepare_command(settings.name, builder.data_dir_root)
     raise UserError(
-      f"data.name={settings.name!r}: {builder.data_path} {problem}; delete it and run: {command}"
+      f"config.data.name={settings.name!r}: {builder.data_path} {problem}; delete it and run: {command}"
     ) from error
   train, test, *rest = (Records(source.data_source, builder.info.features) for source in sources)
   validation = rest[0] if rest else None
@@ -212,7 +207,6 @@ def dataset_info(settings, *, prepared: bool = True) -> DatasetInfo:
   """What is known of a dataset before it is opened.
 
   Example:
-
     >>> import ml_collections
     >>> from cnn_zoo import data
     >>> settings = ml_collections.ConfigDict({"name": "imagenet", "directory": None})
@@ -233,13 +227,13 @@ def dataset_info(settings, *, prepared: bool = True) -> DatasetInfo:
 
 def _spec_and_builder(settings, prepared=True):
   """The spec and the builder of a dataset; if `prepared`, it must be prepared, or be on first use."""
-  check_name("data.name", settings.name, SPECS)
+  check_name("config.data.name", settings.name, SPECS)
   spec = SPECS[settings.name]
   builder = make_builder(settings.name, data_directory(settings.directory))
   if prepared and not is_prepared(builder) and not spec.embedded:
     root = builder.data_dir_root
     raise UserError(
-      f"data.name={settings.name!r} is not prepared in {root}; run: {prepare_command(settings.name, root)}"
+      f"config.data.name={settings.name!r} is not prepared in {root}; run: {prepare_command(settings.name, root)}"
     )
   return spec, builder
 

@@ -44,7 +44,6 @@ def decode_image(
   composited on white, so that two files that look alike decode alike.
 
   Example:
-
     >>> import cv2
     >>> import numpy as np
     >>> from cnn_zoo.data.decode import decode_image

@@ -114,7 +114,7 @@ def _scratch(name: str, directory: str) -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix=f".{name}-", dir=directory)
   except OSError as error:
     problem = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
-    raise UserError(f"data.directory={directory!r} cannot be written: {problem}") from error
+    raise UserError(f"config.data.directory={directory!r} cannot be written: {problem}") from error
   downloads = pathlib.Path(directory, "downloads", SPECS[name].tfds.split("/")[0])
   others = set(downloads.glob("*.tmp.*"))
   try:

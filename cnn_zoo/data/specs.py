@@ -15,7 +15,6 @@ class DatasetSpec:
   """What is known of a dataset.
 
   Example:
-
     >>> from cnn_zoo.data import SPECS
     >>> spec = SPECS["cifar10"]
     >>> spec.kind, spec.train, spec.test
@@ -136,7 +135,6 @@ def read_class_names(file: str) -> dict[str, str]:
   """Reads a file of `DatasetSpec.class_names_file`: {name in TFDS: name in English}.
 
   Example:
-
     >>> from cnn_zoo.data.specs import read_class_names
     >>> read_class_names("imagenet_classes.txt")["n01440764"]
     'tench'

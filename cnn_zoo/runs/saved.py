@@ -61,6 +61,7 @@ def open_run(
   folder = RunFolder(workdir)
   saved = folder.read_config()
   config = saved if config is None else config
+  settings.check(config)
   settings.check_same_run({"model": saved.to_dict()["model"]}, ConfigDict({"model": config.model}), folder.path)
   ours, theirs = (data.dataset_info(c.data, prepared=prepared) for c in (config, saved))
   if (ours.num_classes, ours.channels, ours.task) != (theirs.num_classes, theirs.channels, theirs.task):

@@ -220,17 +220,9 @@ def test_batch_size_that_does_not_divide(digits, batch_size, process_count):
     evaluation_batches(digits, make_settings(), split="test", batch_size=batch_size, process_count=process_count)
 
 
-def test_wrong_settings(digits):
-  with pytest.raises(UserError, match=r"data.crop='randon' is not known; did you mean random"):
-    train_batches(digits, make_settings(crop="randon"), seed=0, batch_size=8)
-  with pytest.raises(UserError, match=r"data.test_crop=1.1 must be from 0.01 to 1"):
-    evaluation_batches(digits, make_settings(test_crop=1.1), split="test", batch_size=8)
+def test_wrong_seed(digits):
   with pytest.raises(UserError, match="seed=-1"):
     train_batches(digits, make_settings(), seed=-1, batch_size=8)
-  with pytest.raises(UserError, match=r"data.frames=0 must be from 1 to"):
-    evaluation_batches(make_dataset(kind="clip"), make_settings(frames=0), split="test", batch_size=8)
-  with pytest.raises(UserError, match=r"data.noise=2.0 must be from 0 to 1"):
-    evaluation_batches(make_dataset(kind="waveform"), make_settings(noise=2.0), split="test", batch_size=8)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +236,7 @@ def test_wrong_settings(digits):
   ],
 )
 def test_augmentations_of_another_kind(kind, setting, value, valid):
-  message = f"data.{setting}={value!r} does not apply to dataset 'tiny', of kind {kind}; valid: {valid}"
+  message = f"config.data.{setting}={value!r} does not apply to dataset 'tiny', of kind {kind}; valid: {valid}"
   with pytest.raises(UserError, match=re.escape(message)):
     train_batches(make_dataset(kind=kind), make_settings(**{setting: value}), seed=0, batch_size=2)
 

@@ -413,7 +413,7 @@ def test_a_broken_description(tmp_path, digits, directory):
   shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
   path = tmp_path / "digits" / "1.0.0" / "dataset_info.json"
   path.write_text(path.read_text()[:100])
-  with pytest.raises(UserError, match=r"data.name='digits': .*/digits is broken \(.*; delete it and prepare it again"):
+  with pytest.raises(UserError, match=r"config.data.name='digits': .*/digits is broken \(.*; delete it and"):
     prepare_dataset("digits", str(tmp_path))
 
 

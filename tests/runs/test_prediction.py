@@ -133,7 +133,7 @@ def test_dataset_that_is_not_prepared(tmp_path):
   cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 9), np.uint8))
   (result,) = predict(tmp_path, [str(tmp_path / "a.png")], top=10)
   assert sorted(name for name, _ in result["classes"]) == list("0123456789")
-  with pytest.raises(UserError, match=r"^data.name='cifar10' is not prepared in .*prepare_data.py cifar10"):
+  with pytest.raises(UserError, match=r"^config.data.name='cifar10' is not prepared in .*prepare_data.py cifar10"):
     predict(tmp_path, test=1)
 
 

@@ -118,7 +118,6 @@ def resize(image: np.ndarray, height: int, width: int, exact: bool = True) -> np
   """Resizes an image, each axis for itself: averages of areas where it shrinks, cubic interpolation where it grows.
 
   Example:
-
     >>> import numpy as np
     >>> from cnn_zoo.data.kinds.image import resize
     >>> stripes = np.zeros((31, 1024, 1), np.uint8)

@@ -79,5 +79,5 @@ def test_what_is_interrupted_is_not_taken_for_finished(tmp_path):
 
 def test_a_directory_that_cannot_be_written(tmp_path):
   (tmp_path / "file").touch()
-  with pytest.raises(UserError, match=r"data.directory='.*file' cannot be written: Not a directory"):
+  with pytest.raises(UserError, match=r"config.data.directory='.*file' cannot be written: Not a directory"):
     prepare.prepare_embedded("digits", str(tmp_path / "file"))
