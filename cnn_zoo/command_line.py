@@ -1,13 +1,14 @@
 """The command line of train.py, eval.py and the scripts: flags in, one call, exit code out."""
 
-import importlib.util
 import os
 import re
 import sys
 import traceback
+import types
 from collections.abc import Callable, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -46,12 +47,14 @@ def run(
   logging.set_verbosity(logging.ERROR)  # TFDS and Orbax report every file they touch
 
   def chosen(rest):
-    words, main = rest[1:], commands
+    words = rest[1:]
     if isinstance(commands, Mapping):
       if not words:
         raise UserError(f"give a command; valid: {', '.join(commands)}")
       check_name("command", words[0], commands)
-      main = commands[words.pop(0)]
+      main: Callable[..., None] = commands[words.pop(0)]
+    else:
+      main = commands
     if takes_arguments:
       return main(*words)
     if words:
@@ -91,7 +94,8 @@ class ConfigFlag:
   def default_workdir(self) -> str:
     """runs/NAME-DATASET, then the overrides that make another run, so that the same command finds its own run again."""
     changed = {field: text for field, text in self.overrides.items() if not settings.is_free(field)}
-    parts = [f"{Path(self.path).stem}-{self.value.data.name}", *(f"{k}={v}" for k, v in sorted(changed.items()))]
+    config: Any = self.value
+    parts = [f"{Path(self.path).stem}-{config.data.name}", *(f"{k}={v}" for k, v in sorted(changed.items()))]
     return "runs/" + ",".join(parts).replace("/", "_").replace(" ", "")
 
 
@@ -169,10 +173,11 @@ def load_config(path: str) -> ConfigDict:
     raise UserError(f"config={shown!r} has a syntax error{where}: {error.msg}") from None
   except (OSError, ValueError) as error:
     raise UserError(f"config={shown!r} cannot be read: {error}") from None
-  specification = importlib.util.spec_from_loader("cnn_zoo_config", SourceFileLoader("cnn_zoo_config", path))
-  module = importlib.util.module_from_spec(specification)
+  loader = SourceFileLoader("cnn_zoo_config", path)
+  module = types.ModuleType("cnn_zoo_config")
+  module.__file__ = path
   try:
-    specification.loader.exec_module(module)
+    loader.exec_module(module)
     config = module.get_config(argument) if argument else module.get_config()
   except UserError:
     raise

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -37,6 +38,7 @@ def compile_and_count(
   """The program of `compile_with`, and its compile_seconds and memory_bytes."""
   start = time.perf_counter()
   program = compile_with(how, function, *arguments, donate=donate)
-  seconds, sizes = time.perf_counter() - start, program.memory_analysis()
+  seconds = time.perf_counter() - start
+  sizes: Any = program.memory_analysis()
   held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
   return program, {"compile_seconds": seconds, "memory_bytes": held + sizes.temp_size_in_bytes}

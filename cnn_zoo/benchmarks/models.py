@@ -67,7 +67,7 @@ def benchmark_models(
   rows = []
   for name, shape in shapes.items():
     progress(f"[{len(rows) + 1}/{len(shapes)}] {name}: compiling")
-    row = {"model": name, "input_shape": (batch, *shape)}
+    row: dict = {"model": name, "input_shape": (batch, *shape)}
     seconds, costs = _measure_model(name, (batch, *shape), dtype, repeat, compare_lax, torch)
     for kind, times in seconds.items():
       row[kind] = compared(times, lambda t: {"milliseconds": 1e3 * t, "images_per_second": batch / t})

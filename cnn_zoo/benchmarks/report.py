@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from cnn_zoo.benchmarks.shapes import Shape
 from cnn_zoo.benchmarks.timing import geometric_mean
@@ -33,7 +34,12 @@ def convolution_report(
   fastest = max(peak["gflops"].values())
   shapes = []
   for group, shape, seconds in rows:
-    row = {"group": group, "name": shape.name, "input_shape": shape.input_shape, "kernel_shape": shape.kernel_shape}
+    row: dict = {
+      "group": group,
+      "name": shape.name,
+      "input_shape": shape.input_shape,
+      "kernel_shape": shape.kernel_shape,
+    }
     row |= {"output_shape": shape.output_shape, "multiply_adds": shape.multiply_adds}
     for name, times in seconds.items():
       work = 2e-9 * shape.multiply_adds * (3 if name == "forward_backward" else 1)
@@ -77,7 +83,7 @@ def mean_ratios(rows: Sequence[Mapping], passes: Sequence[str]) -> dict[str, dic
   return means
 
 
-def convolution_table(report: Mapping[str, object]) -> str:
+def convolution_table(report: Mapping[str, Any]) -> str:
   """The report of `benchmark_convolutions` as text: a table for each group and one of the geometric means."""
   who = [w for w in ("ours", *OTHERS) if any(w in row["forward"] for row in report["shapes"])]
   head = ["convolution", "pass", *(f"{w} ms" for w in who), "GFLOP/s", "of peak"]
@@ -99,7 +105,7 @@ def convolution_table(report: Mapping[str, object]) -> str:
   return "\n\n".join([*parts, text_table(lines, words=2)])
 
 
-def model_table(report: Mapping[str, object]) -> str:
+def model_table(report: Mapping[str, Any]) -> str:
   """The report of `benchmark_models` as text."""
   kinds = ("training", "inference")
   who = [w for w in ("ours", *OTHERS) if any(w in row["training"] for row in report["models"])]

@@ -85,7 +85,7 @@ def _depthwise(network, sizes, channels, kernel_size, **options):
 
 
 _K3 = (3, 3)
-_C3D = {"kernel_size": (3, 3, 3), "batch": 1}
+_C3D: dict = {"kernel_size": (3, 3, 3), "batch": 1}
 
 GROUPS: dict[str, tuple[Shape, ...]] = {
   "2d": (

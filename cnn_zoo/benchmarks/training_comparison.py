@@ -182,7 +182,7 @@ def our_losses(
     learning_rate: constant.
     **options: of the architecture.
   """
-  off = {option: 0.0 for option in ("dropout_rate", "stochastic_depth_rate") if option in model_options(name)}
+  off: dict = {option: 0.0 for option in ("dropout_rate", "stochastic_depth_rate") if option in model_options(name)}
   model = create_model(name, num_classes=NUM_CLASSES, rngs=nnx.Rngs(params=0, dropout=0), **off, **options)
   if weights is not None:
     load_torch_state_dict(model, weights, "torchvision")

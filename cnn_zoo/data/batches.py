@@ -14,6 +14,7 @@ import signal
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import grain
 import jax
@@ -221,7 +222,8 @@ def _leave_signals_to_parent(*_) -> None:
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
   def follow_parent() -> None:
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+      parent.join()
     os._exit(1)  # a killed parent cannot end its workers, and Grain's loop does not end by itself
 
   threading.Thread(target=follow_parent, daemon=True).start()
@@ -235,7 +237,7 @@ def _out_of_shared_memory(batch: dict) -> dict:
 def _train_example(
   dataset: Dataset, settings: types.SimpleNamespace, seed: int, order: grain.MapDataset, position: int
 ) -> dict:
-  epoch, record = position // dataset.num_train, order[position]
+  epoch, record = position // dataset.num_train, cast(int, order[position])
   return _example(dataset, "train", record, settings, np.random.default_rng([seed, epoch, record]))
 
 
@@ -276,7 +278,7 @@ class _Stream(grain.DatasetIterator):
     super().__init__()
     self._open_at = open_at
     self._next_batch = start
-    self._batches = None
+    self._batches: Any = None
 
   def __next__(self) -> dict:
     self.start_prefetch()

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class Records(Sequence):
   def __len__(self) -> int:
     return len(self._source)
 
-  def __getitem__(self, index: int) -> dict:
+  def __getitem__(self, index: Any) -> Any:
     return self._parse(self._source[index])
 
   def __iter__(self):
@@ -124,7 +124,7 @@ class Part(Sequence):
   def __len__(self) -> int:
     return len(self.indices)
 
-  def __getitem__(self, index: int) -> dict:
+  def __getitem__(self, index: Any) -> Any:
     return self._records[int(self.indices[index])]
 
   def __iter__(self):

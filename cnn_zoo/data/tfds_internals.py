@@ -45,7 +45,7 @@ def _stand_ins() -> Iterator[None]:
   # TFDS imports it lazily: it has a proxy, which keeps the module in `_module` once it has imported it.
   proxy = vars(lazy_imports_utils.tensorflow)
   replaced = _is_missing("tensorflow") and "_module" not in proxy  # which an outer context may have set
-  modules = {"pydub": _pydub()} if _is_missing("pydub") else {}
+  modules: dict = {"pydub": _pydub()} if _is_missing("pydub") else {}
   # TFDS shuffles large datasets through 1,000 open files, and raises the limit only on the errors of TensorFlow.
   soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
   enough = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)

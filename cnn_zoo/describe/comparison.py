@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flax import nnx
 
@@ -88,7 +88,8 @@ def compare() -> list[Cost]:
   """
   costs = []
   for case in CASES:
-    layer, shape = make(case), (1, *case.sizes, FEATURES)
+    layer: Any = make(case)
+    shape = (1, *case.sizes, FEATURES)
     sizes = layer.output_shape(shape)[1:]
     costs.append(Cost(case.label, case.kernel_size, shape[1:], sizes, layer.parameters(), layer.multiply_adds(shape)))
   return costs

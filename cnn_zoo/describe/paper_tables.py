@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from cnn_zoo.describe.summary import describe
 from cnn_zoo.describe.tables import csv_table, markdown_table, text_table
@@ -221,7 +222,7 @@ def _densenet():
   """Huang et al. 2017, Table 1. The first size is traced; the dense blocks of all sizes are read from their modules."""
   smallest, *others = DENSENETS
   model, parts = _build(smallest)
-  models = {smallest: model, **{name: abstract_model(name) for name in others}}
+  models: dict[str, Any] = {smallest: model, **{name: abstract_model(name) for name in others}}
   lines = [["Layers", "Output Size"]]
   for name, model in models.items():
     growth_rate = model.blocks[0].layers[0].conv2.out_features
@@ -277,7 +278,7 @@ def _mobilenet_v2():
   Sizes have the paper's names: h and w before the stride s, k and k' channels before and after the block, and tk
   channels in between, where t is the expansion.
   """
-  model = abstract_model("mobilenet_v2")
+  model: Any = abstract_model("mobilenet_v2")
   block = next(b for b in model.blocks if len(b.convolutions) == 3 and b.convolutions[1].strides[0] > 1)
   expand, depthwise, project = block.convolutions
   stride = depthwise.strides[0]

@@ -9,6 +9,7 @@ operands.
 import itertools
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def _convolution(equation, views):
 
 def _product(*views):
   """The view of a product, which counts as a layer if one of its factors does not depend on the input."""
-  view = unite(views)
+  view: Any = unite(views)
   return view._replace(depth=view.depth + (None in views))
 
 
@@ -139,7 +140,8 @@ def _concatenate(equation, views):
     same = all(axis.dim is None and axis[1:3] == others[0][1:3] for axis in others)
     return _end_to_end(axes, sizes, dim) if along and not same else unite_axes(*others)
 
-  return [unite(present)._replace(axes=tuple(map(joined, range(len(present[0].axes)))))]
+  view: Any = unite(present)
+  return [view._replace(axes=tuple(map(joined, range(len(present[0].axes)))))]
 
 
 def _end_to_end(axes, sizes, dim):
@@ -181,7 +183,7 @@ def _reshape(equation, views):
   """A dimension is kept if it is neither merged with another nor split."""
   before, after = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
   ends = {math.prod(after[: i + 1]): i for i in range(len(after)) if after[i] > 1}
-  places = {}
+  places: dict[int | None, int] = {}
   for d, size in enumerate(before):
     to = ends.get(math.prod(before[: d + 1]))
     if to is not None and after[to] == size:

@@ -287,7 +287,7 @@ def _stage_row(steps, rows):
   return Row(
     path=_path_range(first.path, last.path),
     type=first.type if len(steps) == 1 else f"{len(steps)} x {first.type}",
-    kernel_size=max(kernels, key=math.prod, default=None),
+    kernel_size=max(kernels, key=math.prod) if kernels else None,
     strides=rows[0].strides if is_pooling else _strides(first.source, last.view),
     depth=last.view.depth - first.source.depth if last.view and first.source else 0,
     parameters=sum(row.parameters for row in rows),

@@ -50,7 +50,7 @@ class Step(NamedTuple):
     return self.view.depth - self.source.depth if self.view and self.source else 0
 
 
-def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], View]:
+def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], View | None]:
   """The steps of a model on one example, in evaluation mode.
 
   Nothing is computed and the model, which may be abstract, does not change.
@@ -139,7 +139,7 @@ def _record(model, calls, active):
     kind = type(module)
     if kind not in classes:
       classes[kind] = _recording(kind, calls, active)
-    module.recorded_path = path_name(path)
+    object.__setattr__(module, "recorded_path", path_name(path))
     object.__setattr__(module, "__class__", classes[kind])
 
 

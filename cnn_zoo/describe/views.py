@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,7 +92,8 @@ def unite(views: Iterable[View | None], *, gates: bool = False) -> View | None:
   if gates:
     placed = [view for view in views if any(axis.dim is not None for axis in view.axes)]
     if 0 < len(placed) < len(views):
-      return unite(placed)._replace(gated=True)
+      united: Any = unite(placed)
+      return united._replace(gated=True)
   axes = tuple(map(unite_axes, *(view.axes for view in views)))
   return View(axes, max(view.depth for view in views), any(view.gated for view in views))
 
@@ -100,7 +101,7 @@ def unite(views: Iterable[View | None], *, gates: bool = False) -> View | None:
 def unite_axes(*axes: Axis) -> Axis:
   """What the elements of several values see together along one axis of the input."""
   if any(axis.dim != axes[0].dim or len(axis.first) != len(axes[0].first) for axis in axes):
-    axes = [axis.everywhere() for axis in axes]
+    axes = tuple(axis.everywhere() for axis in axes)
   first = np.minimum.reduce([axis.first for axis in axes])
   last = np.maximum.reduce([axis.last for axis in axes])
   return Axis(axes[0].dim, first, last, max(axis.jump for axis in axes))
@@ -118,6 +119,6 @@ def moved(view: View | None, move: Callable[[Axis], Axis]) -> View | None:
   return view._replace(axes=tuple(axis if axis.dim is None else move(axis) for axis in view.axes))
 
 
-def renumbered(view: View | None, places: Mapping[int, int]) -> View | None:
+def renumbered(view: View | None, places: Mapping[int | None, int]) -> View | None:
   """The view of a value in which dimension d became dimension `places[d]`, or was reduced if `places` lacks it."""
   return moved(view, lambda a: a._replace(dim=places[a.dim]) if a.dim in places else a.everywhere())

@@ -99,7 +99,8 @@ def set_noise(model: nnx.Module, key: jax.Array) -> None:
     >>> bool((y[0] == y[1]).all())
     True
   """
-  layers = [module for _, module in nnx.iter_modules(model) if isinstance(module, _Noise) and module.key is not None]
-  if layers:
-    for layer, layer_key in zip(layers, jax.random.split(key, len(layers)), strict=True):
-      layer.key.set_value(layer_key)
+  noises = [module.key for _, module in nnx.iter_modules(model) if isinstance(module, _Noise)]
+  own = [noise for noise in noises if noise is not None]
+  if own:
+    for noise, value in zip(own, jax.random.split(key, len(own)), strict=True):
+      noise.set_value(value)

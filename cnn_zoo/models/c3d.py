@@ -44,7 +44,8 @@ class Stage(nnx.Module):
   """
 
   def __init__(self, in_channels: int, channels: Sequence[int], window: Sequence[int], *, batch_norm: bool, rngs):
-    unit = {"norm": BatchNorm if batch_norm else None, "use_bias": True, "kernel_init": he_normal_fan_in, "rngs": rngs}
+    norm = BatchNorm if batch_norm else None
+    unit: dict = {"norm": norm, "use_bias": True, "kernel_init": he_normal_fan_in, "rngs": rngs}
     sizes = zip((in_channels, *channels), channels, strict=False)
     self.window = tuple(window)
     self.units = nnx.List([ConvNorm(*features, (3,) * len(window), **unit) for features in sizes])

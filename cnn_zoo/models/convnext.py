@@ -51,7 +51,7 @@ class Block(nnx.Module):
   """
 
   def __init__(self, channels: int, *, layer_scale: float, stochastic_depth_rate: float, rank: int = 2, rngs: nnx.Rngs):
-    space = {"padding": KERNEL // 2, "groups": channels}
+    space: dict = {"padding": KERNEL // 2, "groups": channels}
     self.depthwise = Convolution(channels, channels, (KERNEL,) * rank, **space, kernel_init=weights, rngs=rngs)
     self.norm = LayerNorm(channels)
     self.expand = Linear(channels, EXPANSION * channels, kernel_init=weights, rngs=rngs)
@@ -71,7 +71,7 @@ class Downsampling(nnx.Module):
 
   def __init__(self, in_channels: int, channels: int, *, rank: int = 2, rngs: nnx.Rngs):
     self.norm = LayerNorm(in_channels)
-    space = {"strides": 2, "padding": "VALID"}
+    space: dict = {"strides": 2, "padding": "VALID"}
     self.conv = Convolution(in_channels, channels, (2,) * rank, **space, kernel_init=weights, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -115,7 +115,7 @@ class ConvNeXt(Network):
       raise UserError(f"channels={channels} and blocks={blocks} must have one number of at least 1 for each stage")
     super().__init__(num_classes, dtype)
     self.remat = remat
-    space = {"strides": STEM, "padding": "VALID"}
+    space: dict = {"strides": STEM, "padding": "VALID"}
     self.stem = Convolution(in_channels, channels[0], (STEM,) * rank, **space, kernel_init=weights, rngs=rngs)
     self.stem_norm = LayerNorm(channels[0])
     rates = (stochastic_depth_rate * i / max(1, sum(blocks) - 1) for i in range(sum(blocks)))

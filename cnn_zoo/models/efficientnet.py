@@ -158,7 +158,7 @@ class EfficientNet(Network):
     num_classes: int | None,
     in_channels: int,
     stages: Sequence[Stage],
-    blocks: Sequence[type[nnx.Module]],
+    blocks: Sequence[Callable[..., nnx.Module]],
     stem: int = STEM,
     head: int = HEAD,
     rank: int = 2,

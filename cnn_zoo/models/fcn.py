@@ -6,6 +6,7 @@ On VGG-16 as in the paper, and on a dilated ResNet as torchvision, whose weights
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,9 +67,10 @@ class FCN(Network):
     check_name("upsampling", upsampling, UPSAMPLING)
     super().__init__(num_classes, dtype)
     self.fused, self.upsampling = tuple(fused), upsampling
-    backbone = {"in_channels": in_channels, "rank": rank, "remat": remat, "dtype": dtype, "rngs": rngs}
+    backbone: dict = {"in_channels": in_channels, "rank": rank, "remat": remat, "dtype": dtype, "rngs": rngs}
     self.backbone = create_model("vgg16", features_only=True, **backbone)
-    one, hidden = (1,) * rank, {"kernel_init": he_normal_fan_in, "rngs": rngs}
+    one = (1,) * rank
+    hidden: dict = {"kernel_init": he_normal_fan_in, "rngs": rngs}
     self.fc6 = Convolution(vgg.CHANNELS[-1], hidden_features, (FC6,) * rank, **hidden)
     self.fc7 = Convolution(hidden_features, hidden_features, one, **hidden)
     self.dropouts = nnx.List([Dropout(dropout_rate, rngs=rngs) for _ in range(2)])
@@ -129,7 +131,7 @@ class FCNHead(nnx.Module):
 
 def score_layer(in_channels: int, num_classes: int, *, rank: int, rngs: nnx.Rngs) -> Convolution:
   """The 1 x 1 convolution that a head ends with."""
-  init = {"kernel_init": uniform_fan_in, "bias_init": uniform_fan_in}
+  init: dict = {"kernel_init": uniform_fan_in, "bias_init": uniform_fan_in}
   return Convolution(in_channels, num_classes, (1,) * rank, **init, rngs=rngs)
 
 
@@ -163,8 +165,8 @@ class SegmentationResNet(Network):
     rngs: nnx.Rngs,
   ):
     super().__init__(num_classes, dtype)
-    options = {"in_channels": in_channels, "rank": rank, "output_stride": output_stride, "remat": remat}
-    self.backbone = create_model(backbone, features_only=True, **options, dtype=dtype, rngs=rngs)
+    options: dict = {"in_channels": in_channels, "rank": rank, "output_stride": output_stride, "remat": remat}
+    self.backbone: Any = create_model(backbone, features_only=True, **options, dtype=dtype, rngs=rngs)
     self.deterministic = False
     if num_classes is not None:
       *_, middle, last = self.backbone.channels

@@ -43,7 +43,7 @@ class FullyConnectedHead(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.grid, self.dropout_first = (cells,) * rank, dropout_first
-    hidden = {"kernel_init": kernel_init, "bias_init": hidden_bias_init, "rngs": rngs}
+    hidden: dict = {"kernel_init": kernel_init, "bias_init": hidden_bias_init, "rngs": rngs}
     sizes = (features * cells**rank, hidden_features, hidden_features)
     self.hidden = nnx.List([Linear(sizes[0], sizes[1], **hidden), Linear(sizes[1], sizes[2], **hidden)])
     self.dropouts = nnx.List([Dropout(dropout_rate, rngs=rngs) for _ in self.hidden])

@@ -144,7 +144,7 @@ class AuxiliaryClassifier(nnx.Module):
     self.pooled = version.auxiliary_pool
     self.conv = unit_of(version, rngs)(in_channels, AUXILIARY_CHANNELS, (1,) * rank)
     features = AUXILIARY_CHANNELS * AUXILIARY_CELLS**rank
-    init = {"kernel_init": version.kernel_init, "rngs": rngs}
+    init: dict = {"kernel_init": version.kernel_init, "rngs": rngs}
     self.hidden = Linear(features, AUXILIARY_UNITS, bias_init=version.bias_init, **init)
     self.dropout = Dropout(AUXILIARY_DROPOUT, rngs=rngs)
     self.classifier = Linear(AUXILIARY_UNITS, num_classes, bias_init=version.classifier_bias_init, **init)
@@ -192,8 +192,11 @@ class GoogLeNet(Network):
     check_name("stem", stem, ("standard", "separable"))
     super().__init__(num_classes, dtype)
     self.version, self.remat, self.deterministic = version, remat, False
-    unit, options = unit_of(version, rngs), {"version": version, "rank": rank, "rngs": rngs}
-    separable = {"conv": DepthwiseSeparableConvolution, "multiplier": STEM_MULTIPLIER} if stem == "separable" else {}
+    unit = unit_of(version, rngs)
+    options: dict = {"version": version, "rank": rank, "rngs": rngs}
+    separable: dict = {}
+    if stem == "separable":
+      separable = {"conv": DepthwiseSeparableConvolution, "multiplier": STEM_MULTIPLIER}
     self.conv1 = unit(in_channels, STEM[0], (7,) * rank, strides=2, **separable)
     self.conv2 = unit(STEM[0], STEM[1], (1,) * rank)
     self.conv3 = unit(STEM[1], STEM[2], (3,) * rank)
@@ -204,7 +207,7 @@ class GoogLeNet(Network):
       heads = CLASSIFIED if aux_heads else ()
       self.auxiliary.extend([AuxiliaryClassifier(BLOCKS[name].outputs, num_classes, **options) for name in heads])
       self.dropout = Dropout(dropout_rate, rngs=rngs)
-      init = {"kernel_init": version.kernel_init, "bias_init": version.classifier_bias_init, "rngs": rngs}
+      init: dict = {"kernel_init": version.kernel_init, "bias_init": version.classifier_bias_init, "rngs": rngs}
       self.classifier = Linear(inputs[-1], num_classes, **init)
 
   def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:

@@ -32,7 +32,7 @@ class LeNet5(Network):
 
   def __init__(self, *, num_classes: int | None, in_channels: int, rank: int = 2, dtype, rngs: nnx.Rngs):
     super().__init__(num_classes, dtype)
-    conv = {"kernel_size": (5,) * rank, "padding": "VALID", "kernel_init": lecun_uniform, "rngs": rngs}
+    conv: dict = {"kernel_size": (5,) * rank, "padding": "VALID", "kernel_init": lecun_uniform, "rngs": rngs}
     self.c1 = Convolution(in_channels, 6, **conv)
     self.c3 = Convolution(6, 16, **conv)
     self.c5 = Convolution(16, 120, **conv)
@@ -72,7 +72,7 @@ class LeNetMaxPool(Network):
     def pooled(generator, shape, fan_in, fan_out):  # pooling keeps only one of 2 x 2 outputs
       return glorot_uniform(generator, shape, fan_in, fan_out / 2**rank)
 
-    conv = {"kernel_size": (5,) * rank, "padding": "VALID", "kernel_init": pooled, "rngs": rngs}
+    conv: dict = {"kernel_size": (5,) * rank, "padding": "VALID", "kernel_init": pooled, "rngs": rngs}
     self.conv1 = Convolution(in_channels, 20, **conv)
     self.conv2 = Convolution(20, 50, **conv)
     if num_classes is not None:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def register(
   parameters = _parameters(model, fixed.get("block"))
   given = {**entry.defaults, **fixed}
   if unknown := given.keys() - parameters.keys():
-    raise ValueError(f"{name}: {model.__name__} has no argument {', '.join(sorted(unknown))}")
+    raise ValueError(f"{name}: {model} has no argument {', '.join(sorted(unknown))}")
   missing = [p for p, default in parameters.items() if default is inspect.Parameter.empty and p not in given]
   if missing := sorted(set(missing) - set(_COMMON)):
     raise ValueError(f"{name}: no value for {', '.join(missing)}")
@@ -211,7 +211,7 @@ def abstract_model(name: str, **options) -> nnx.Module:
     >>> abstract_model("vgg19").head.hidden[0].kernel.shape
     (25088, 4096)
   """
-  return nnx.eval_shape(lambda: create_model(name, rngs=_OneKey(), **options))
+  return nnx.eval_shape(lambda: create_model(name, rngs=cast(nnx.Rngs, _OneKey()), **options))
 
 
 class _OneKey:

@@ -7,6 +7,7 @@ and, in bottlenecks, the stride in the 3 x 3 convolution; `stride_in="1x1"` puts
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ class BasicBlock(nnx.Module):
     self.conv1 = unit(in_channels, channels, three, strides=stride, dilation=dilations[0])
     self.conv2 = unit(channels, channels, three, dilation=dilations[1], activation=None)
     changes = self.shortcut and (in_channels != channels or stride > 1)
-    one = {"kernel_size": (1,) * rank, "strides": stride, "activation": None}
+    one: dict = {"kernel_size": (1,) * rank, "strides": stride, "activation": None}
     self.projection = unit(in_channels, channels, **one) if changes else None
 
   def __call__(self, x):
@@ -123,7 +124,7 @@ def build_stages(block: Callable[..., nnx.Module], layers: Sequence[int], *, out
   """conv2_x to conv5_x: lists of `block(in_channels, channels, stride, dilations, **options)`."""
   stages, features = [], STEM
   for count, channels, (stride, dilations) in zip(layers, CHANNELS, stage_sampling(output_stride), strict=True):
-    blocks = []
+    blocks: list[Any] = []
     for index in range(count):
       first = (stride, dilations) if index == 0 else (1, (dilations[1], dilations[1]))
       blocks.append(block(features, channels, *first, **options))
@@ -175,7 +176,7 @@ class ResNet(Network):
     self.stages = build_stages(block, layers, output_stride=output_stride, rank=rank, rngs=rngs, **block_options)
     self.channels = (STEM, *(stage[-1].out_channels for stage in self.stages))
     if num_classes is not None:
-      init = {"kernel_init": uniform_fan_in, "bias_init": uniform_fan_in}
+      init: dict = {"kernel_init": uniform_fan_in, "bias_init": uniform_fan_in}
       self.classifier = Linear(self.channels[-1], num_classes, **init, rngs=rngs)
     if zero_init_residual:
       for stage in self.stages:

@@ -22,7 +22,7 @@ from cnn_zoo.models.resnet import EXPANSION, LAYERS, ResNet
 
 def convolution(in_channels, channels, size, *, stride=1, dilation=1, rank, rngs) -> Convolution:
   """A convolution without bias, `size` wide in every axis, padded so that only its stride changes the sizes."""
-  space = {"strides": stride, "padding": dilation * (size // 2), "dilation": dilation}
+  space: dict = {"strides": stride, "padding": dilation * (size // 2), "dilation": dilation}
   return Convolution(in_channels, channels, (size,) * rank, **space, use_bias=False, rngs=rngs)
 
 

@@ -20,7 +20,7 @@ class Pair(nnx.Module):
   """Two 3 x 3 convolutions that keep the size, each with ReLU."""
 
   def __init__(self, in_channels, channels, *, dilation=1, batch_norm, rank, rngs):
-    unit = {"kernel_size": (3,) * rank, "dilation": dilation, "norm": BatchNorm if batch_norm else None}
+    unit: dict = {"kernel_size": (3,) * rank, "dilation": dilation, "norm": BatchNorm if batch_norm else None}
     self.conv1 = ConvNorm(in_channels, channels, **unit, kernel_init=he_normal_fan_in, rngs=rngs)
     self.conv2 = ConvNorm(channels, channels, **unit, kernel_init=he_normal_fan_in, rngs=rngs)
 
@@ -83,7 +83,7 @@ class UNet(Network):
     self.contracting = nnx.List([pair(*channels) for channels in inputs])
     self.lowest = pair(levels[-1], lowest, dilation=dilation)
     self.dropout = Dropout(dropout_rate, rngs=rngs)
-    conv = {"kernel_init": he_normal_fan_in, "rngs": rngs}
+    conv: dict = {"kernel_init": he_normal_fan_in, "rngs": rngs}
     self.enlargements = nnx.List([enlarge(2 * channels, channels, **conv) for channels in levels[::-1]])
     self.expanding = nnx.List([pair(2 * channels, channels) for channels in levels[::-1]])
     if num_classes is not None:

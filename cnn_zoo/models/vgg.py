@@ -34,7 +34,7 @@ class Stage(nnx.Module):
     inputs = (in_channels, *[channels] * (layers - 1))
     # He's, as torchvision; the paper's own starts deep networks from the trained layers of the shallowest. As there,
     # convolutions have a bias before normalisation too.
-    unit = {"norm": BatchNorm if batch_norm else None, "use_bias": True, "kernel_init": he_normal_fan_out}
+    unit: dict = {"norm": BatchNorm if batch_norm else None, "use_bias": True, "kernel_init": he_normal_fan_out}
     self.units = nnx.List([ConvNorm(features, channels, (3,) * rank, **unit, rngs=rngs) for features in inputs])
 
   def __call__(self, x: jax.Array) -> jax.Array:

@@ -81,7 +81,7 @@ class Block(nnx.Module):
     self.conv1 = conv(in_channels, channels, strides=strides)
     self.conv2 = conv(channels, channels, activation=None)
     same = in_channels == channels and stride == 1
-    one = {"kernel_size": (1, 1, 1), "strides": strides, "activation": None}
+    one: dict = {"kernel_size": (1, 1, 1), "strides": strides, "activation": None}
     self.projection = None if same else ConvNorm(in_channels, channels, **one, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:

@@ -68,7 +68,7 @@ class ZFNet(Network):
     init = normal(0.01)  # section 3; biases start at 0
     features, convolutions = in_channels, []
     for layer in LAYERS:
-      space = {"strides": layer.stride, "padding": layer.padding}
+      space: dict = {"strides": layer.stride, "padding": layer.padding}
       kernel = (layer.kernel,) * rank
       convolutions.append(Convolution(features, layer.channels, kernel, **space, kernel_init=init, rngs=rngs))
       features = layer.channels

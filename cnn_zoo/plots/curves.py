@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from cnn_zoo.errors import UserError
 from cnn_zoo.plots.style import BLUE, GREEN, INK, ORANGE, SERIES, hide_frame, new_figure, picture_style, save_picture
 
-Rows = Sequence[Mapping[str, float | str]]
+Rows = Sequence[Mapping[str, Any]]
 """The lines of a metrics.jsonl: "split" ("train", "val" or "test"), "epoch", "loss", metrics and "learning_rate"."""
 
 _METRICS = {"top1": "top-1 accuracy", "mean_iou": "mean IoU"}  # by which runs are compared, besides the loss
@@ -105,7 +106,7 @@ def compare_curves(runs: Sequence[tuple[str, Rows]], path: Path) -> None:
     figure = new_figure(3.6)
     left, right = figure.subplots(1, 2)
     for number, (name, rows) in enumerate(runs):
-      style = {"color": SERIES[number % len(SERIES)], "label": name}
+      style: dict = {"color": SERIES[number % len(SERIES)], "label": name}
       train, points = ([row for row in rows if row["split"] == split] for split in ("train", evaluated))
       epochs, losses = ([row[field] for row in train] for field in ("epoch", "loss"))
       left.plot(epochs, losses, color=style["color"], lw=0.8, alpha=0.3)

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -78,7 +79,8 @@ def spatially_separable() -> Figure:
   by_column, by_both, by_sobel = both.convolutions[0](photo), both(photo), once(photo)
 
   figure = new_figure(6.6)
-  above, below = figure.subfigures(2, 1, height_ratios=(1, 4))
+  halves: Any = figure.subfigures(2, 1, height_ratios=(1, 4))
+  above, below = halves
   kernels = {
     "Sobel's kernel: 9 products": sobel,
     "=": None,
@@ -173,7 +175,8 @@ def checkerboard() -> Figure:
 def inverted_bottleneck() -> Figure:
   """The channels before and after each step as bars, with the weights and multiply-adds of the step between them."""
   case = next(case for case in CASES if case.name == "inverted_bottleneck")
-  steps, shape = make(case).convolutions, (1, *case.sizes, FEATURES)
+  layer: Any = make(case)
+  steps, shape = layer.convolutions, (1, *case.sizes, FEATURES)
   widths = np.array([FEATURES, *(step.out_features for step in steps)])
   figure = new_figure(3.2)
   axis = figure.subplots()

@@ -1,6 +1,7 @@
 """The maps of untrained U-Nets with different upsampling."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +39,8 @@ def enlarged_maps(scene: np.ndarray, upsampling: str, seed: int = 0) -> np.ndarr
   Returns:
     float [height, width, features].
   """
-  options = {"features": FEATURES, "depth": DEPTH, "upsampling": upsampling}
-  model = create_model("unet", num_classes=2, in_channels=scene.shape[-1], **options, rngs=nnx.Rngs(seed))
+  options: dict = {"features": FEATURES, "depth": DEPTH, "upsampling": upsampling}
+  model: Any = create_model("unet", num_classes=2, in_channels=scene.shape[-1], **options, rngs=nnx.Rngs(seed))
   model.enlargements[-1] = kept = _Kept(model.enlargements[-1])
   model.train()  # batch statistics, as an untrained network has no running ones
   with lowering("lax"):  # compiles fastest

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -31,7 +32,8 @@ SHOWN_CLASSES = 12  # in the legend of a scene, which has room for no more
 OPACITY = 0.75  # of a class's colour over the image, which is drawn in grey
 BACKGROUND = "background"  # the class without a colour, so that the image stays visible
 # Up to ten classes have Matplotlib's ten colours, with yellow instead of grey, which is the image's.
-COLOURS = (*colormaps["tab10"].colors[:7], (1.0, 0.9, 0.2), *colormaps["tab10"].colors[8:])
+_TAB10: Any = colormaps["tab10"]
+COLOURS = (*_TAB10.colors[:7], (1.0, 0.9, 0.2), *_TAB10.colors[8:])
 WINDOW, HOP = 0.032, 0.008  # seconds, for spectrograms
 LEAST, RANGE = -120.0, 80.0  # dB: the level of silence, and the range of a spectrogram below its maximum
 
@@ -171,7 +173,8 @@ def _draw_image(info, image, probabilities, truth, top):
 
 def _draw_clip(info, clip, probabilities, truth, top):
   figure = new_figure(1.5 + _bars_height(top))
-  above, below = figure.subfigures(2, 1, height_ratios=(1.3, _bars_height(top)))
+  halves: Any = figure.subfigures(2, 1, height_ratios=(1.3, _bars_height(top)))
+  above, below = halves
   shown = np.unique(np.linspace(0, len(clip) - 1, SHOWN_FRAMES).round().astype(int))
   for axis, number in zip(above.subplots(1, SHOWN_FRAMES).flat, shown, strict=False):
     _pixels(axis, clip[number])

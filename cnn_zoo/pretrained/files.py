@@ -149,7 +149,7 @@ class _Unpickler(pickle.Unpickler):
 
   def __init__(self, file):
     super().__init__(file, encoding="utf-8")
-    self.types = {}
+    self.types: dict[str, np.dtype] = {}
 
   def find_class(self, module: str, name: str) -> Any:
     """What `module.name` stands for; nothing is imported."""
@@ -167,7 +167,8 @@ class _Unpickler(pickle.Unpickler):
 
   def persistent_load(self, pid: Any) -> _Storage:
     """A storage, of which the pickle holds the type and the key."""
-    kind, storage, key, *_, view = [*pid, None][:6]  # the sixth is of old files only
+    fields: list[Any] = [*pid, None][:6]
+    kind, storage, key, *_, view = fields  # the sixth is of old files only
     if kind != "storage" or view is not None:
       raise ValueError("not a storage")
     self.types[key] = np.dtype(_STORAGES[storage])

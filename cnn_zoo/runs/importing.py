@@ -60,16 +60,15 @@ def import_weights(
   for note in notes:
     print(f"  {note}")
   info = data.dataset_info(config.data, prepared=False)
-  if info.num_classes != published.num_classes:
-    print(
-      f"  (not for evaluation: they have {published.num_classes} classes, {config.data.name} has {info.num_classes})"
-    )
+  classes = info.num_classes
+  if classes != published.num_classes:
+    print(f"  (not for evaluation: they have {published.num_classes} classes, {config.data.name} has {classes})")
   elif info.channels != channels:
     print(f"  (not for evaluation: they take {channels} channels, {config.data.name} has {info.channels})")
   else:
     print(f"  evaluate    python eval.py --workdir={folder}")
-  mean, std = (",".join(map(str, numbers)) for numbers in (config.data.mean, config.data.std))
+  mean, std = (str(tuple(numbers)).replace(" ", "") for numbers in (config.data.mean, config.data.std))
   print(
     f"  fine-tune   python train.py --config=configs/{name}.py:DATASET --config.init={folder} "
-    f"'--config.data.mean=({mean})' '--config.data.std=({std})'"
+    f"'--config.data.mean={mean}' '--config.data.std={std}'"
   )

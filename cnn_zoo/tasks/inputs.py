@@ -37,5 +37,5 @@ def normalize(x: jax.Array, mean: Sequence[float], std: Sequence[float], dtype) 
         f"config.data.{field}={tuple(numbers)} must be one number{' above 0' * (field == 'std')}, "
         f"or one for each of {x.shape[-1]} channels"
       )
-  mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-  return ((x.astype(jnp.float32) / _ONE[x.dtype.name] - mean) / std).astype(dtype)
+  centred = x.astype(jnp.float32) / _ONE[x.dtype.name] - np.asarray(mean, np.float32)
+  return (centred / np.asarray(std, np.float32)).astype(dtype)

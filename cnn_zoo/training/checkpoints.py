@@ -5,7 +5,7 @@ only when it is whole, so a run killed at any moment finds its last complete one
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -38,13 +38,14 @@ class Checkpoints:
   """
 
   def __init__(self, directory: Path, *, keep: int, metric: str, writable: bool = True):
-    policies = ocp.training.preservation_policies
+    policies: Any = ocp.training.preservation_policies
+    decisions: Any = ocp.training.save_decision_policies
     best = policies.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
     self._metric = metric
     self._shapes = {}  # of states, by step
     self._orbax = ocp.training.Checkpointer(
-      directory.absolute(),  # Orbax takes no other
-      save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # the loop decides
+      str(directory.absolute()),  # Orbax takes no other
+      save_decision_policy=decisions.FixedIntervalPolicy(1),  # the loop decides
       preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
       cleanup_tmp_directories=writable,
     )
@@ -55,7 +56,7 @@ class Checkpoints:
 
   def best_step(self) -> int | None:
     """The step with the highest metric, of several the last; None if none was evaluated."""
-    evaluated = [(c.metrics[self._metric], c.step) for c in self._orbax.checkpoints if c.metrics]
+    evaluated = [(cast(dict, c.metrics)[self._metric], c.step) for c in self._orbax.checkpoints if c.metrics]
     return max(evaluated)[1] if evaluated else None
 
   def save(self, step: int, state: Any, details: dict, metrics: dict[str, float] | None) -> None:
@@ -67,7 +68,9 @@ class Checkpoints:
       details: JSON: the data iterator's state and the configuration.
       metrics: of the evaluation at this very step, if there was one.
     """
-    self._orbax.save_checkpointables_async(step, {"state": state, "details": details}, metrics=metrics)
+    self._orbax.save_checkpointables_async(
+      step, {"state": state, "details": details}, metrics=cast(dict | None, metrics)
+    )
 
   def details(self, step: int) -> dict:
     """What `save` was given as `details`."""

@@ -79,7 +79,7 @@ def train(
     for line in (_description(run), *notes):
       log.say(line)
     metrics = None
-    if not start.finished:
+    if compiling is not None:
       log.say("compiling the training step ...")
       step, state, metrics = _take_steps(run, start, state, compiling.result(), started)
       if step < plan.total:

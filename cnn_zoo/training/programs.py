@@ -88,7 +88,7 @@ class Programs:
     The step overwrites the state that it is given. With JAX_DISABLE_JIT there is nothing to compile.
     """
     seed = np.uint32(self._config.seed)
-    if jax.config.jax_disable_jit:
+    if jax.config.read("jax_disable_jit"):
       result = Future()
       result.set_result(functools.partial(self._uncompiled_step, seed))
       return result

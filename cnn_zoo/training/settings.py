@@ -28,7 +28,13 @@ REFUSED = "refused"  # other numbers: it is another run
 FREE = "free"  # the same numbers, elsewhere or at another speed
 LENGTH = "length"  # the run is extended; if its schedule depends on the length, only with schedule.extend
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", tuple: "numbers such as (1,2)", str: "text"}
+_KINDS: dict[type, str] = {
+  int: "a whole number",
+  float: "a number",
+  bool: "true or false",
+  tuple: "numbers such as (1,2)",
+  str: "text",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Setting:
       return numbers and all(self._allows_number(x, int if self.whole else float) for x in value)
     if self.type in (int, float):
       return self._allows_number(value, self.type)
-    return isinstance(value, self.type) and (self.type is bool or value.isprintable())
+    return isinstance(value, self.type) and (not isinstance(value, str) or value.isprintable())
 
   def valid(self) -> str:
     """What is valid, in words."""

@@ -148,7 +148,8 @@ def test_weights_of_other_channels(imported, tmp_path, capsys):
   weights = imported.parents[1] / "weights.safetensors"
   import_weights(config, weights, "torchvision", tmp_path / "grey", in_channels=1)
   out = capsys.readouterr().out
-  assert "conv1.weight: adapted from 3 to 1 input channels" in out and "they have 1 input channels, imagenet has 3" in out
+  assert "conv1.weight: adapted from 3 to 1 input channels" in out
+  assert "they take 1 channels, imagenet has 3" in out and "'--config.data.mean=(0.449,)'" in out
   saved = json.loads((tmp_path / "grey" / "config.json").read_text())
   assert (saved["data"]["mean"], saved["data"]["std"]) == ([0.449], [0.226])
 

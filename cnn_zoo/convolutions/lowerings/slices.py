@@ -1,6 +1,7 @@
 """A 3-D convolution as a sum of 2-D ones, one for each tap of the first axis."""
 
 from collections.abc import Callable
+from typing import Any
 
 from cnn_zoo.convolutions.lowerings.windows import Geometry, once, pad
 
@@ -16,7 +17,7 @@ def convolve(x, kernel, geometry: Geometry, *, convolve_planes: Callable):
   (stride, *strides), (ends, *padding), (step, *dilation), _ = geometry
   x = pad(x, [ends, (0, 0), (0, 0)])
   plane = Geometry(tuple(strides), tuple(padding), tuple(dilation))
-  total = 0
+  total: Any = 0
   for tap in range(kernel.shape[0]):
     slices = once(x[:, tap * step : tap * step + stride * (depth - 1) + 1 : stride])
     slices = slices.reshape(batch * depth, *x.shape[2:])
