@@ -13,9 +13,10 @@ import tempfile
 
 from absl import flags
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
 from cnn_zoo.benchmarks.config_trials import select_configs, to_text, try_config
 from cnn_zoo.command_line import run
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 _STEPS = flags.DEFINE_integer("steps", 30, "The number of steps of each.")
 _BATCH = flags.DEFINE_integer("batch", None, "Examples in a step (default: the configuration's).")
