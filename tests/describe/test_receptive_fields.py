@@ -1,4 +1,4 @@
-"""Receptive fields against what really reaches an output: a NaN in the input makes all that depends on it NaN."""
+"""Receptive fields compared with propagated NaNs: a NaN in the input makes every output that depends on it NaN."""
 
 import functools
 from unittest import mock
@@ -35,7 +35,7 @@ ONE = {"rank": 1, "rngs": RNGS}
 
 
 class Chain(nnx.Module):
-  """Modules and functions one after another."""
+  """Modules and functions in sequence."""
 
   def __init__(self, *parts):
     self.layers = nnx.List([part for part in parts if isinstance(part, nnx.Module)])
@@ -112,7 +112,7 @@ CASES = {
     lambda x: jax.lax.fori_loop(0, 2, lambda _, y: y + y.mean(1, keepdims=True), x),
   ),
   "a running sum": (conv(strides=4), lambda x: jnp.cumsum(x[:, :4], 1)[:, -1]),
-  "an image-wide mean beside it": (
+  "an image-wide mean concatenated": (
     conv(padding="VALID"),
     lambda x: jnp.concatenate([x, 0 * x + x.mean(1, keepdims=True)], -1),
   ),

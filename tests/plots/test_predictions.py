@@ -1,4 +1,4 @@
-"""The pictures of answers."""
+"""The pictures of predictions."""
 
 import itertools
 import os
@@ -44,7 +44,7 @@ def answer(kind):
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_pictures(kind, tmp_path):
-  """Equal bytes from equal answers, others from others."""
+  """Equal predictions give equal bytes, others do not."""
   truth = LABELS.T if kind == "scene" else 6
   pictures = [tmp_path / "new" / "folder" / f"{name}.png" for name in ("one", "again", "truth")]
   for picture, right in zip(pictures, (None, None, truth), strict=True):
