@@ -99,7 +99,7 @@ def test_create_convolution(name, out_features, parameters):
     (("depthwise", 4, 6, (3, 3)), {}, "out_features=6 of a depthwise convolution must be a multiple of in_features=4"),
     (("depthwise", 4, 4, (3, 3)), {"groups": 2}, "convolution depthwise has no option 'groups'; valid: bias_init"),
     (("pointwise", 4, 4, (3, 3)), {}, r"kernel_size=\(3, 3\) of a pointwise convolution must be 1"),
-    (("pointwise", 4, 4, 1), {}, "kernel_size=1 must have one size a spatial axis"),
+    (("pointwise", 4, 4, 1), {}, "kernel_size=1 must have one size for each spatial axis"),
     (("standard", 4, 4, (3, 3)), {"stride": 2}, "has no option 'stride'; did you mean strides?"),
     (("transposed", 4, 4, (3, 3)), {"outputpadding": 1}, "has no option 'outputpadding'; did you mean output_padding"),
   ],

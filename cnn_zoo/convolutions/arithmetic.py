@@ -9,10 +9,17 @@ Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
 
 
 def per_axis(field: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
-  """`value` once per spatial axis; raises UserError if it has another length than `rank` or is below 1."""
+  """`value` once for each of `rank` spatial axes.
+
+  Raises:
+    UserError: if it has another length or is below 1.
+
+  >>> per_axis("strides", 2, rank=3)
+  (2, 2, 2)
+  """
   values = (value,) * rank if isinstance(value, int) else tuple(value)
   if len(values) != rank:
-    raise UserError(f"{field}={value} has {len(values)} axes, the kernel has {rank}")
+    raise UserError(f"{field}={value} has {len(values)} axes; valid: one number, or one for each of {rank} axes")
   if any(v < 1 for v in values):
     raise UserError(f"{field}={value} must be at least 1 in every axis")
   return values
@@ -22,7 +29,14 @@ def resolve_padding(padding: Padding, sizes, kernel_size, strides, dilation) -> 
   """The padding as (before, after) for each spatial axis.
 
   "SAME": ceil(size / stride) outputs, the odd element after, as TensorFlow. "VALID": none. "CAUSAL" (rank 1): all of it
-  before, so that no output sees a later input. Numbers: that many on both sides of every axis, one a axis, or pairs.
+  before, so that no output sees a later input. Numbers: that many on both sides of every axis, one for each axis, or
+  pairs.
+
+  Raises:
+    UserError: for padding that is not known or does not fit the rank.
+
+  >>> resolve_padding("SAME", (8,), (3,), (2,), (1,))
+  ((0, 1),)
   """
   rank = len(kernel_size)
   spans = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
@@ -48,12 +62,16 @@ def padding_pairs(padding: Padding, rank: int) -> tuple[tuple[int, int], ...]:
   given: Sequence = (padding,) * rank if isinstance(padding, int) else tuple(padding)
   pairs: tuple = tuple((p, p) if isinstance(p, int) else tuple(p) for p in given)
   if len(pairs) != rank or any(len(p) != 2 or min(p) < 0 for p in pairs):
-    raise UserError(f"padding={padding} must be a number, one a spatial axis ({rank}), or pairs, none below 0")
+    raise UserError(f"padding={padding} must be a number, one for each spatial axis ({rank}), or pairs, none below 0")
   return pairs
 
 
 def output_sizes(sizes, kernel_size, strides, padding: tuple[tuple[int, int], ...], dilation) -> tuple[int, ...]:
-  """Spatial sizes of the output: floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1."""
+  """Spatial sizes of the output: floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1.
+
+  >>> output_sizes((224, 224), (7, 7), (2, 2), ((3, 3), (3, 3)), (1, 1))
+  (112, 112)
+  """
   return tuple(
     max((size + sum(p) - d * (k - 1) - 1) // s + 1, 0)
     for size, k, s, p, d in zip(sizes, kernel_size, strides, padding, dilation, strict=True)

@@ -17,7 +17,21 @@ from cnn_zoo.errors import InputTooSmallError, UserError
 class Convolution(nnx.Module):
   """A convolution over channels-last batches: [batch, *spatial, in_features] -> [batch, *output sizes, out_features].
 
-  The rank is the length of `kernel_size`. It computes in the dtype of its input; parameters are float32.
+  The rank is the length of `kernel_size`. It computes in the dtype of its input; parameters are float32. The kernel is
+  not flipped.
+
+  Args:
+    in_features: channels of the input.
+    out_features: channels of the output.
+    kernel_size: one size for each spatial axis; its length is the rank.
+    strides: how far apart the windows of neighbouring outputs are, for all axes or for each.
+    padding: "SAME", "VALID", "CAUSAL" (rank 1) or numbers; see `arithmetic.resolve_padding`.
+    dilation: how far apart the taps are, for all axes or for each.
+    groups: how many groups the channels are divided into; an output channel sees the inputs of its group.
+    use_bias: whether a learned bias is added to each output channel.
+    kernel_init: initial values of the kernel.
+    bias_init: initial values of the bias.
+    rngs: the source of initial values.
 
   Attributes:
     kernel: [*kernel_size, in_features / groups, out_features].
@@ -27,6 +41,13 @@ class Convolution(nnx.Module):
     UserError: for a kernel size without axes, features, a stride or a dilation below 1, groups that do not divide the
       features, padding that is not known or does not fit the rank, and an input of another rank, of another number of
       channels or smaller than the kernel.
+
+  >>> import jax.numpy as jnp
+  >>> layer = Convolution(3, 8, (3, 3), strides=2, rngs=nnx.Rngs(0))
+  >>> layer(jnp.ones((1, 8, 8, 3))).shape
+  (1, 4, 4, 8)
+  >>> layer.parameters(), layer.multiply_adds((1, 8, 8, 3))
+  (224, 3456)
   """
 
   def __init__(
@@ -78,7 +99,7 @@ class Convolution(nnx.Module):
     return math.prod(self.output_shape(input_shape)) * math.prod(self.kernel_size) * self.in_features // self.groups
 
   def parameters(self) -> int:
-    """How many numbers are learned: one per tap, input channel of a group and output channel, and the biases."""
+    """How many numbers are learned: one for each tap, input channel of a group and output channel, and the biases."""
     weights = math.prod(self.kernel_size) * self.in_features // self.groups * self.out_features
     return weights + self.out_features * self.use_bias
 
@@ -103,7 +124,7 @@ class Convolution(nnx.Module):
 def check_kernel_size(kernel_size: Sequence[int]) -> tuple[int, ...]:
   """The kernel size as a tuple; raises UserError unless it is one size of at least 1 for each spatial axis."""
   if isinstance(kernel_size, int) or not len(kernel_size):
-    raise UserError(f"kernel_size={kernel_size} must have one size a spatial axis, such as (3, 3)")
+    raise UserError(f"kernel_size={kernel_size} must have one size for each spatial axis, such as (3, 3)")
   return per_axis("kernel_size", kernel_size, len(kernel_size))
 
 

@@ -114,7 +114,7 @@ def bilinear(generator, shape, fan_in, fan_out):
   Linear along every axis, for kernels twice as long as the strides. The shape is [*kernel_size, in / groups, out].
 
   Raises:
-    UserError: unless there are as many inputs as outputs, or one a group.
+    UserError: unless there are as many inputs as outputs, or one for each group.
   """
   *sizes, inputs, outputs = shape
   if inputs not in (1, outputs):

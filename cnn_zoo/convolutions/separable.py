@@ -19,7 +19,7 @@ Normalization = Callable[[int], nnx.Module]
 
 
 class Steps(nnx.Module):
-  """Convolutions one after another, as one layer with the shapes, costs and receptive field of them all.
+  """Convolutions one after another, as one layer with the shapes, costs and receptive field of all of them.
 
   Attributes:
     convolutions: in the order in which they run.
@@ -77,7 +77,15 @@ class DepthwiseSeparableConvolution(Steps):
     multiplier: outputs of the depthwise step for each input channel.
     normalization: made for and put after the depthwise step; None for none.
     activation: between the two steps, after the normalisation; a function, its name in jax.nn, or None.
-    The others are those of `Convolution`; the bias belongs to the pointwise step.
+    in_features, out_features, kernel_size, strides, padding, dilation, use_bias, kernel_init, bias_init, rngs: as in
+      `Convolution`. The bias belongs to the pointwise step.
+
+  Raises:
+    UserError: as `Convolution`, and for a multiplier below 1.
+
+  >>> layer = DepthwiseSeparableConvolution(32, 64, (3, 3), use_bias=False, rngs=nnx.Rngs(0))
+  >>> layer.parameters(), 32 * 9 + 32 * 64
+  (2336, 2336)
   """
 
   def __init__(
@@ -117,9 +125,21 @@ class SpatiallySeparableConvolution(Steps):
 
   Args:
     rank: channels between the steps (default: out_features).
-    split: "axes" (one step an axis) or "2+1" (rank 3 only: 1 x k x k, then k x 1 x 1, as R(2+1)D, Tran et al. 2018).
+    split: "axes" (one step for each axis) or "2+1" (rank 3 only: 1 x k x k, then k x 1 x 1, as R(2+1)D, Tran et al.
+      2018).
     normalization, activation: between the steps, as in `DepthwiseSeparableConvolution`.
-    The others are those of `Convolution`; the bias belongs to the last step.
+    in_features, out_features, kernel_size, strides, padding, dilation, groups, use_bias, kernel_init, bias_init, rngs:
+      as in `Convolution`. The bias belongs to the last step.
+
+  Raises:
+    UserError: as `Convolution`, and for a rank that is below 1 or no multiple of the groups, or a split that is not
+      known or does not fit the kernel.
+
+  >>> layer = SpatiallySeparableConvolution(64, 64, (3, 3), use_bias=False, rngs=nnx.Rngs(0))
+  >>> [convolution.kernel_size for convolution in layer.convolutions]
+  [(3, 1), (1, 3)]
+  >>> layer.parameters() / (3 * 3 * 64 * 64)  # of a standard convolution's
+  0.6666666666666666
   """
 
   def __init__(
@@ -175,16 +195,24 @@ class SpatiallySeparableConvolution(Steps):
 class InvertedBottleneck(Steps):
   """MobileNetV2's block (Sandler et al. 2018, Table 1): 1 x 1 that expands the channels, depthwise, linear 1 x 1.
 
-  The input is added to the output if the stride is 1 and the two have one shape.
+  The input is added to the output if the stride is 1 and the two have the same shape.
 
   Args:
     expansion: t of the paper; 1 leaves out the first step, as the paper's first block.
     normalization: after each of the three steps; None for none.
     activation: after the first two steps; a function or its name in jax.nn.
     zero_init_residual: starts the last normalisation's scale at zero where the input is added, so that the layer
-      begins as the identity (Goyal et al. 2017, section 5.1). Where layers of many networks are replaced at once, deep
-      ones learn slowly without.
-    The others are those of `Convolution`; `use_bias` holds for all three steps.
+      begins as the identity (Goyal et al. 2017, section 5.1). Deep networks whose layers are all replaced by this one
+      learn slowly without it.
+    in_features, out_features, kernel_size, strides, padding, dilation, use_bias, kernel_init, bias_init, rngs: as in
+      `Convolution`. `use_bias` holds for all three steps.
+
+  Raises:
+    UserError: as `Convolution`, and for an expansion below 1.
+
+  >>> layer = InvertedBottleneck(16, 16, (3, 3), use_bias=False, rngs=nnx.Rngs(0))
+  >>> [convolution.out_features for convolution in layer.convolutions]
+  [96, 96, 16]
   """
 
   def __init__(

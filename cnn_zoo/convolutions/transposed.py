@@ -22,6 +22,21 @@ class TransposedConvolution(nnx.Module):
   + dilation (kernel - 1) + 1 - 2 padding + output_padding long (Dumoulin and Visin, A guide to convolution arithmetic,
   2016, relationship 14). "SAME" makes it stride * n long. Values equal those of PyTorch's ConvTranspose.
 
+  Args:
+    in_features: channels of the input.
+    out_features: channels of the output.
+    kernel_size: one size for each spatial axis; its length is the rank.
+    strides: how far apart the copies of the kernel are, for all axes or for each.
+    padding: "SAME", "VALID" (nothing is cut off) or numbers: how much is cut off each end.
+    output_padding: how much longer the output is at its end, for all axes or for each; needs padding in numbers. It
+      tells apart the input sizes that a convolution maps to one output size.
+    dilation: how far apart the taps are, for all axes or for each.
+    groups: how many groups the channels are divided into; an output channel sees the inputs of its group.
+    use_bias: whether a learned bias is added to each output channel.
+    kernel_init: initial values of the kernel.
+    bias_init: initial values of the bias.
+    rngs: the source of initial values.
+
   Attributes:
     kernel: [*kernel_size, in_features / groups, out_features], not flipped.
     bias: [out_features], or None.
@@ -29,6 +44,11 @@ class TransposedConvolution(nnx.Module):
   Raises:
     UserError: as `Convolution`, and for an output padding below 0, or not below the larger of the stride and the
       dilation.
+
+  >>> import jax.numpy as jnp
+  >>> layer = TransposedConvolution(8, 3, (4, 4), strides=2, rngs=nnx.Rngs(0))
+  >>> layer(jnp.ones((1, 5, 5, 8))).shape
+  (1, 10, 10, 3)
   """
 
   def __init__(
@@ -83,7 +103,7 @@ class TransposedConvolution(nnx.Module):
     return (input_shape[0], *sizes, self.out_features)
 
   def parameters(self) -> int:
-    """How many numbers are learned: one per tap, input channel of a group and output channel, and the biases."""
+    """How many numbers are learned: one for each tap, input channel of a group and output channel, and the biases."""
     weights = math.prod(self.kernel_size) * self.in_features // self.groups * self.out_features
     return weights + self.out_features * self.use_bias
 

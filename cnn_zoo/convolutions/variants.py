@@ -56,12 +56,23 @@ _VARIANTS: dict[str, Callable[..., nnx.Module]] = {
 
 
 def list_convolutions() -> list[str]:
-  """The names that `create_convolution` takes."""
+  """The names that `create_convolution` takes.
+
+  >>> list_convolutions()[:4]
+  ['standard', 'grouped', 'pointwise', 'depthwise']
+  """
   return list(_VARIANTS)
 
 
 def convolution_options(name: str) -> list[str]:
-  """The options that variant `name` takes besides features, kernel size and rngs."""
+  """The options that variant `name` takes besides features, kernel size and rngs.
+
+  Raises:
+    UserError: if there is no such variant.
+
+  >>> convolution_options("dilated")
+  ['bias_init', 'dilation', 'groups', 'kernel_init', 'padding', 'strides', 'use_bias']
+  """
   check_name("convolution", name, _VARIANTS)
   variant = _VARIANTS[name]
   names = _keywords(variant.__init__ if inspect.isclass(variant) else variant)
@@ -87,17 +98,22 @@ def create_convolution(
       "inverted_bottleneck".
     in_features: channels of the input.
     out_features: channels of the output.
-    kernel_size: one size a spatial axis; its length is the rank.
+    kernel_size: one size for each spatial axis; its length is the rank.
     rngs: the source of initial values.
     **options: strides, padding, dilation, use_bias, kernel_init, bias_init and the variant's own, all listed by
       `convolution_options(name)`.
 
   Returns:
-    A module which besides being called tells its output_shape(input_shape), parameters(), multiply_adds(input_shape)
-    and receptive_field().
+    A module with the methods output_shape(input_shape), parameters(), multiply_adds(input_shape) and
+    receptive_field().
 
   Raises:
     UserError: if the name or an option is not known or the sizes do not fit it.
+
+  >>> import jax.numpy as jnp
+  >>> layer = create_convolution("depthwise", 4, 8, (3, 3), strides=2, rngs=nnx.Rngs(0))
+  >>> layer(jnp.ones((1, 6, 6, 4))).shape
+  (1, 3, 3, 8)
   """
   valid = convolution_options(name)
   for option in options:

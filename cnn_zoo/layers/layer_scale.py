@@ -6,7 +6,9 @@ from flax import nnx
 
 
 class LayerScale(nnx.Module):
-  """Multiplies each channel of a residual branch by a learned number, small at first, so that the block starts near the identity.
+  """Multiplies each channel of a residual branch by a learned number.
+
+  It is small at first, so that the block starts near the identity.
 
   Args:
     features: channels of the input.

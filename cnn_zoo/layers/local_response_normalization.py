@@ -13,12 +13,15 @@ def local_response_normalization(
 ) -> jax.Array:
   """x / (k + alpha * sum of squares over the `size` channels around each)^beta, at every position (section 3.3).
 
-  Computed in float32. The sum is over the channels that exist, with an even `size` one more before it than after it. Caffe's
-  and PyTorch's alpha is `size` times this one.
+  Computed in float32. The sum is over the channels that exist, with an even `size` one more before it than after it.
+  Caffe's and PyTorch's alpha is `size` times this one.
 
   Args:
     x: [batch, *spatial, channels].
-    size, k, alpha, beta: n, k, alpha and beta of the paper, with its values.
+    size: n of the paper, with its value.
+    k: of the paper, with its value.
+    alpha: of the paper, with its value.
+    beta: of the paper, with its value.
 
   Returns:
     An array of the shape and dtype of x.

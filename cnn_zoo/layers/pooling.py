@@ -19,7 +19,11 @@ from cnn_zoo.layers.shifted_max_pool import shifted_max_pool
 
 @jax.named_scope("global_average_pool")
 def global_average_pool(x: jax.Array) -> jax.Array:
-  """The mean over all positions: [batch, *spatial, channels] -> [batch, channels]."""
+  """The mean over all positions: [batch, *spatial, channels] -> [batch, channels].
+
+  >>> global_average_pool(jnp.arange(4.0).reshape(1, 2, 2, 1)).tolist()
+  [[1.5]]
+  """
   return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
 
 
@@ -29,6 +33,16 @@ def adaptive_average_pool(x: jax.Array, sizes: int | Sequence[int]) -> jax.Array
 
   Along an axis of n, cell i of s is the mean of the elements from floor(i n / s) to ceil((i + 1) n / s) - 1, so that
   cells overlap where s does not divide n (PyTorch's AdaptiveAvgPool).
+
+  Args:
+    x: [batch, *spatial, channels].
+    sizes: of the grid, for all axes or for each.
+
+  Raises:
+    UserError: for sizes that do not fit the rank or are below 1.
+
+  >>> adaptive_average_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel().tolist()
+  [1.0, 3.0]
   """
   for axis, size in enumerate(per_axis("sizes", sizes, x.ndim - 2), start=1):
     n = x.shape[axis]
@@ -42,7 +56,20 @@ def adaptive_average_pool(x: jax.Array, sizes: int | Sequence[int]) -> jax.Array
 def average_pool(
   x: jax.Array, window: Sequence[int], strides: int | Sequence[int], padding: Padding = "VALID"
 ) -> jax.Array:
-  """The mean of each window, padding counted as zeros: [batch, *spatial, channels] -> [batch, *output, channels]."""
+  """The mean of each window, padding counted as zeros: [batch, *spatial, channels] -> [batch, *output, channels].
+
+  Args:
+    x: [batch, *spatial, channels].
+    window: the size of the windows along each spatial axis.
+    strides: how far apart the windows are, for all axes or for each.
+    padding: as in `Convolution`.
+
+  Raises:
+    UserError: for options that do not fit the rank and an input that is smaller than the window.
+
+  >>> average_pool(jnp.arange(4.0).reshape(1, 4, 1), (2,), 2).ravel().tolist()
+  [0.5, 2.5]
+  """
   return _reduce(x, *_geometry(x, window, strides, padding), 0.0, lax.add) / math.prod(window)
 
 
@@ -59,6 +86,20 @@ def max_pool(
 
   With `ceil_mode` a last window which reaches beyond the input counts too if it begins within (as in Caffe and
   PyTorch): ceil((size - window) / strides) + 1 outputs instead of floor. The gradient goes to the first of equals.
+
+  Args:
+    x: as in `average_pool`.
+    window: as in `average_pool`.
+    strides: as in `average_pool`.
+    padding: as in `average_pool`; padding is never the largest.
+    ceil_mode: whether the last window may reach beyond the input.
+
+  Raises:
+    UserError: as `average_pool`.
+
+  >>> x = jnp.asarray([1.0, 3.0, 2.0, 0.0, 5.0]).reshape(1, 5, 1)
+  >>> max_pool(x, (2,), 2).ravel().tolist(), max_pool(x, (2,), 2, ceil_mode=True).ravel().tolist()
+  ([3.0, 2.0], [3.0, 2.0, 5.0])
   """
   window, strides, padding = _geometry(x, window, strides, padding, ceil_mode)
   return choose(MAX_POOL_RULES, _xla_max_pool, window)(x, window, strides, padding)

@@ -24,7 +24,8 @@ def shifted_max_pool(x, window, strides, padding):
 
   Args:
     x: [batch, *spatial, channels].
-    window, strides: one for each spatial axis.
+    window: one size for each spatial axis.
+    strides: one for each spatial axis.
     padding: (before, after) for each spatial axis.
 
   Returns:

@@ -25,15 +25,19 @@ def resize(x: jax.Array, sizes: int | Sequence[int], method: str = "bilinear") -
   """x interpolated at other `sizes`: [batch, *spatial, channels] -> [batch, *sizes, channels].
 
   Pixels are areas with values in their centres: along an axis of n, element i of m lies at (i + 1/2) n / m - 1/2, and
-  beyond the outermost centres their values go on (PyTorch's `interpolate` with align_corners=False). Nothing is
+  beyond the outermost centres their values continue (PyTorch's `interpolate` with align_corners=False). Nothing is
   averaged where the map gets smaller.
 
   Args:
-    sizes: one a spatial axis, or one for all.
+    x: [batch, *spatial, channels].
+    sizes: one for each spatial axis, or one for all.
     method: "bilinear", linear along every axis, or "nearest".
 
   Raises:
     UserError: for sizes that do not fit the rank or are below 1, and for a method that does not exist.
+
+  >>> resize(jnp.asarray([1.0, 2.0]).reshape(1, 2, 1), 4).ravel().tolist()
+  [1.0, 1.25, 1.75, 2.0]
   """
   check_name("method", method, INTERPOLATIONS)
   sizes = per_axis("sizes", sizes, x.ndim - 2)
@@ -113,9 +117,20 @@ class ResizeConvolution(nnx.Module):
   Deconvolution and Checkerboard Artifacts, who did best with the nearest neighbour).
 
   Args:
+    in_features: channels of the input.
+    out_features: channels of the output.
     kernel_size: of the convolution, which keeps the sizes.
     method: of `resize`.
     factor: how many times larger the map becomes along each axis.
+    kernel_init: initial values of the convolution's kernel.
+    rngs: the source of initial values.
+
+  Raises:
+    UserError: as `Convolution`, and for a method that does not exist.
+
+  >>> layer = ResizeConvolution(4, 2, (3, 3), rngs=nnx.Rngs(0))
+  >>> layer(jnp.ones((1, 3, 3, 4))).shape
+  (1, 6, 6, 2)
   """
 
   def __init__(
@@ -139,7 +154,11 @@ class ResizeConvolution(nnx.Module):
 
 
 def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
-  """x [batch, *spatial, channels] with zeros at the end of each axis, as few as make its size a multiple."""
+  """x [batch, *spatial, channels] with zeros at the end of each axis, as few as make its size a multiple.
+
+  >>> pad_to_multiple(jnp.ones((1, 5, 8, 1)), 4).shape
+  (1, 8, 8, 1)
+  """
   return pad(x, [(0, -size % multiple) for size in x.shape[1:-1]])
 
 

@@ -1,5 +1,7 @@
-"""AlexNet: in two towers (Krizhevsky, Sutskever and Hinton 2012, ImageNet Classification with Deep Convolutional Neural
-Networks) and in one (Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks).
+"""AlexNet, in two towers and in one.
+
+Sources: Krizhevsky, Sutskever and Hinton 2012, ImageNet Classification with Deep Convolutional Neural Networks;
+Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks.
 """
 
 from collections import OrderedDict

@@ -1,5 +1,6 @@
-"""C3D (Tran et al. 2015, Learning Spatiotemporal Features with 3D Convolutional Networks), and the two ways in which a
-2-D network of the same layers can look at a clip.
+"""C3D, and the two ways in which a 2-D network of the same layers can process a clip.
+
+Source: Tran et al. 2015, Learning Spatiotemporal Features with 3D Convolutional Networks.
 """
 
 from collections import OrderedDict

@@ -68,7 +68,7 @@ class FCN(Network):
     super().__init__(num_classes, dtype)
     self.fused, self.upsampling = tuple(fused), upsampling
     backbone: dict = {"in_channels": in_channels, "rank": rank, "remat": remat, "dtype": dtype, "rngs": rngs}
-    self.backbone = create_model("vgg16", features_only=True, **backbone)
+    self.backbone: Any = create_model("vgg16", features_only=True, **backbone)
     one = (1,) * rank
     hidden: dict = {"kernel_init": he_normal_fan_in, "rngs": rngs}
     self.fc6 = Convolution(vgg.CHANNELS[-1], hidden_features, (FC6,) * rank, **hidden)

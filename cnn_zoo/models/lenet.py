@@ -1,5 +1,7 @@
-"""LeNet: the paper's (LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to document recognition)
-and the one that is usually drawn (deeplearning.net, Convolutional Neural Networks (LeNet), 2010), with max-pooling.
+"""LeNet: the paper's, and the one that is usually drawn, with max-pooling.
+
+Sources: LeCun, Bottou, Bengio and Haffner 1998, Gradient-based learning applied to document recognition;
+deeplearning.net 2010, Convolutional Neural Networks (LeNet).
 """
 
 import math

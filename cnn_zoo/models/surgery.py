@@ -25,7 +25,7 @@ def replace_convolutions(model: nnx.Module, convolution: str | Mapping, *, rngs:
     convolution: a name of `list_convolutions()`, as "depthwise_separable"; a name with options, as
       "grouped:groups=4,keep=stem"; or the same as a mapping, {"name": "grouped", "groups": 4, "keep": "stem"}. `keep`
       names the layers that are not replaced, by the beginning of their path, several joined by "+". `normalization` is
-      "batch" (the default of "inverted_bottleneck") or "none". "standard" is the architecture's own and changes nothing.
+      "batch" (the default of "inverted_bottleneck") or "none". "standard" changes nothing.
     rngs: the source of initial values.
 
   Raises:

@@ -1,5 +1,7 @@
-"""Residual networks of clips (Tran et al. 2018, A Closer Look at Spatiotemporal Convolutions for Action Recognition):
-R3D of 3-D convolutions, MC3 of 3-D and then 2-D ones, and R(2+1)D of 2-D ones each followed by a 1-D one along time.
+"""Residual networks for clips.
+
+R3D has 3-D convolutions, MC3 3-D and then 2-D ones, and R(2+1)D 2-D ones, each followed by a 1-D one along time.
+Source: Tran et al. 2018, A Closer Look at Spatiotemporal Convolutions for Action Recognition.
 
 Where the paper leaves a choice it is torchvision's, whose weights fit.
 """

@@ -10,7 +10,7 @@ TASKS = {"classification": classification, "segmentation": segmentation}
 
 
 def get_task(name: str) -> ModuleType:
-  """The task called `name`, a module with these names:
+  """The task called `name`: a module with the names below.
 
   - `losses(outputs, batch, label_smoothing)`: the loss of each example.
   - `sums(outputs, batch, losses)`: sums over the examples of a batch.

@@ -7,16 +7,16 @@ import numpy as np
 from cnn_zoo.errors import UserError
 
 Outputs = jax.Array | tuple[jax.Array, tuple[jax.Array, ...]]
-"""What a model returns: logits `[batch, *spatial, classes]`, in training possibly followed by those of auxiliary heads."""
+"""What a model returns: logits `[batch, *spatial, classes]`, in training perhaps with those of auxiliary heads."""
 
 IGNORE = 255  # the label of pixels that belong to no class and are left out (as in Pascal VOC)
 AUXILIARY_WEIGHT = 0.5  # of each auxiliary head's loss, as torchvision's reference training
 
 
 def losses(outputs: Outputs, batch: dict, label_smoothing: float = 0.0) -> jax.Array:
-  """The mean cross-entropy over the labelled pixels of each example; auxiliary heads add theirs, times
-  `AUXILIARY_WEIGHT`.
+  """The mean cross-entropy over the labelled pixels of each example.
 
+  Auxiliary heads add theirs, times `AUXILIARY_WEIGHT`.
   It is a mean within each example, not over all pixels of the batch. So every example has the same weight, and a device
   does not need to know how many labelled pixels the others have.
 

@@ -88,7 +88,7 @@ class Programs:
     The step overwrites the state that it is given. With JAX_DISABLE_JIT there is nothing to compile.
     """
     seed = np.uint32(self._config.seed)
-    if jax.config.read("jax_disable_jit"):
+    if jax.config.jax_disable_jit:  # ty: ignore[missing-attribute]
       result = Future()
       result.set_result(functools.partial(self._uncompiled_step, seed))
       return result
@@ -108,8 +108,10 @@ class Programs:
 
   @contextlib.contextmanager
   def _tracing(self):
-    """The context in which functions are traced: it chooses the lowering of convolutions, and where a layer does not
-    fit its input, the message names the configuration."""
+    """The context in which functions are traced.
+
+    It chooses the lowering of convolutions, and where a layer does not fit its input, the message names the config.
+    """
     try:
       with convolutions.lowering(self._config.convolution_lowering, platform=platform(self._mesh)):
         yield

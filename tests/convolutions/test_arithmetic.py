@@ -46,7 +46,7 @@ def test_other_paddings():
 def test_padding_pairs():
   assert padding_pairs(2, 3) == ((2, 2),) * 3
   assert padding_pairs([1, (0, 2)], 2) == ((1, 1), (0, 2))
-  with pytest.raises(UserError, match=r"padding=\[1, 2\] must be a number, one a spatial axis \(3\), or pairs"):
+  with pytest.raises(UserError, match=r"padding=\[1, 2\] must be a number, one for each spatial axis \(3\), or pairs"):
     padding_pairs([1, 2], 3)
 
 
@@ -91,7 +91,7 @@ def test_output_sizes_of_known_layers():
 def test_per_axis():
   assert per_axis("strides", 2, 3) == (2, 2, 2)
   assert per_axis("strides", [1, 2], 2) == (1, 2)
-  with pytest.raises(UserError, match=r"strides=\(1, 2\) has 2 axes, the kernel has 3"):
+  with pytest.raises(UserError, match=r"strides=\(1, 2\) has 2 axes; valid: one number, or one for each of 3 axes"):
     per_axis("strides", (1, 2), 3)
   with pytest.raises(UserError, match="dilation=0 must be at least 1"):
     per_axis("dilation", 0, 1)

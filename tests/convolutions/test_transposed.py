@@ -252,7 +252,7 @@ def test_variance_of_the_output_is_that_of_a_convolution(strides):
     ({"padding": "CAUSAL"}, "padding='CAUSAL' of a transposed convolution is not known; valid: SAME, VALID or numbers"),
     ({"padding": "CAUSAL", "kernel_size": (3,)}, "padding='CAUSAL' of a transposed convolution is not known"),
     ({"padding": -1}, "none below 0"),
-    ({"padding": (1, 2, 3)}, r"one a spatial axis \(2\)"),
+    ({"padding": (1, 2, 3)}, r"one for each spatial axis \(2\)"),
     ({"groups": 3}, "groups=3 must divide in_features=4 and out_features=8"),
     ({"padding": 2}, r"input \(1, 1, 1, 4\) is too small: padding cuts off all of the output"),
     ({"kernel_size": (3,)}, r"expected \[batch, 1 spatial axes, 4\]"),

@@ -246,7 +246,7 @@ def test_dtype_and_mistakes():
   assert max_pool(x, (2, 2), 2).dtype == average_pool(x, (2, 2), 2).dtype == global_average_pool(x).dtype == x.dtype
   with pytest.raises(UserError, match="strides=0 must be at least 1"):
     max_pool(x, (2, 2), 0)
-  with pytest.raises(UserError, match=r"window=\(2,\) has 1 axes, the kernel has 2"):
+  with pytest.raises(UserError, match=r"window=\(2,\) has 1 axes; valid: one number, or one for each of 2 axes"):
     max_pool(x, (2,), 2)
   for pool in (max_pool, average_pool):
     with pytest.raises(UserError, match=r"input \(1, 4, 4, 2\) is too small for a pooling window=\(5, 5\)"):

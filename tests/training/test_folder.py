@@ -9,9 +9,7 @@ from tests.helpers import runner
 
 def test_config(tmp_path):
   folder = RunFolder(tmp_path)
-  with pytest.raises(
-    UserError, match=r"^workdir='.*' holds no run; valid: the folder of a run"
-  ):
+  with pytest.raises(UserError, match=r"^workdir='.*' holds no run; valid: the folder of a run"):
     folder.read_config()
   config = runner.load("m5", steps=3)
   folder.write_config(config)
@@ -34,7 +32,5 @@ def test_set_aside(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
   (tmp_path / "file").touch()
-  with pytest.raises(
-    UserError, match=r"^workdir='.*/file/run' cannot be written: Not a directory; give another"
-  ):
+  with pytest.raises(UserError, match=r"^workdir='.*/file/run' cannot be written: Not a directory; give another"):
     RunFolder(tmp_path / "file" / "run").prepare()

@@ -125,7 +125,7 @@ def test_what_crosses_between_devices(tmp_path):
     ),
     ("unet", {"task": "classification"}, "does not fit config.data.name='digit_scenes'; valid: segmentation"),
     ("lenet5", {"task": "nothing"}, "config.task='nothing' is not known; valid: classification, segmentation"),
-    ("unet", {"task": "classification", "data.name": "digits"}, r"the outputs are \(32, 32, 10\) for each example, but"),
+    ("unet", {"task": "classification", "data.name": "digits"}, r"the outputs are \(32, 32, 10\) for each example,"),
     (
       "lenet5",
       {"task": "segmentation", "data.name": "digit_scenes"},

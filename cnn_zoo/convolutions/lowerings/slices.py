@@ -10,7 +10,9 @@ def convolve(x, kernel, geometry: Geometry, *, convolve_planes: Callable):
   """The convolution of x [batch, depth, height, width, in] by kernel [*kernel_size, in, out], without groups.
 
   Args:
-    x, kernel, geometry: as in every lowering.
+    x: as in every lowering.
+    kernel: as in every lowering.
+    geometry: as in every lowering.
     convolve_planes: the lowering of the 2-D convolutions, each of which takes all slices at once.
   """
   batch, (depth, *_) = x.shape[0], geometry.output_sizes(x, kernel)
