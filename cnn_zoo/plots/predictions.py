@@ -109,7 +109,7 @@ def prediction_figure(
     truth: the true class, or label map, if it is known.
     top: how many of the most probable classes to show, at most `SHOWN_BARS`. The true class is always shown.
   """
-  figure = _FIGURES[info.kind](info, inputs, answer, truth, min(top, SHOWN_BARS, len(info.class_names)))
+  figure = _FIGURES.get(info.kind, _draw_bars)(info, inputs, answer, truth, min(top, SHOWN_BARS, len(info.class_names)))
   figure.suptitle(title if len(title) <= 75 else "…" + title[-74:], fontsize=11)
   return figure
 
@@ -230,6 +230,14 @@ def _draw_scene(info, scene, labels, truth, top):
   legend.set_axis_off()
   placed = {"loc": "center left", "frameon": False, "borderaxespad": 0, "labelspacing": 0.35, "fontsize": SMALL}
   legend.legend(handles=_legend(info.class_names, labels, truth), **placed)
+  return figure
+
+
+def _draw_bars(info, inputs, probabilities, truth, top):
+  """The picture for a kind of inputs that has none of its own."""
+  del inputs
+  figure = new_figure(_bars_height(top))
+  _bars(figure.subplots(), info, probabilities, truth, top)
   return figure
 
 
