@@ -100,7 +100,7 @@ def prediction_figure(
   top: int = 5,
 ) -> Figure:
   """The figure that `draw_prediction` writes, from the same arguments."""
-  figure = _FIGURES[info.kind](info, inputs, answer, truth, min(top, SHOWN_BARS, len(info.class_names)))
+  figure = _FIGURES.get(info.kind, _draw_bars)(info, inputs, answer, truth, min(top, SHOWN_BARS, len(info.class_names)))
   figure.suptitle(title if len(title) <= 75 else "…" + title[-74:], fontsize=11)
   return figure
 
@@ -221,6 +221,14 @@ def _draw_scene(info, scene, labels, truth, top):
   legend.set_axis_off()
   placed = {"loc": "center left", "frameon": False, "borderaxespad": 0, "labelspacing": 0.35, "fontsize": SMALL}
   legend.legend(handles=_legend(info.class_names, labels, truth), **placed)
+  return figure
+
+
+def _draw_bars(info, inputs, probabilities, truth, top):
+  """The picture for a kind of inputs that has none of its own."""
+  del inputs
+  figure = new_figure(_bars_height(top))
+  _bars(figure.subplots(), info, probabilities, truth, top)
   return figure
 
 
