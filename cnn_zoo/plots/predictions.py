@@ -100,7 +100,8 @@ def prediction_figure(
   top: int = 5,
 ) -> Figure:
   """The figure that `draw_prediction` writes, from the same arguments."""
-  figure = _FIGURES.get(info.kind, _draw_bars)(info, inputs, answer, truth, min(top, SHOWN_BARS, len(info.class_names)))
+  draw = _FIGURES.get(info.kind, _draw_bars)
+  figure = draw(info, inputs, answer, truth, min(top, SHOWN_BARS, len(info.class_names)))
   figure.suptitle(title if len(title) <= 75 else "…" + title[-74:], fontsize=11)
   return figure
 
@@ -225,7 +226,7 @@ def _draw_scene(info, scene, labels, truth, top):
 
 
 def _draw_bars(info, inputs, probabilities, truth, top):
-  """The picture for a kind of inputs that has none of its own."""
+  """The figure of a kind that has none of its own: only the probabilities."""
   del inputs
   figure = new_figure(_bars_height(top))
   _bars(figure.subplots(), info, probabilities, truth, top)

@@ -84,6 +84,12 @@ def test_bars(kind, top, truth, shown):
   assert [bar.get_facecolor() for bar in axis.patches] == expected
 
 
+def test_kind_without_a_figure():
+  info = make_info("image")._replace(kind="volume")
+  (axis,) = prediction_figure(info, "", np.zeros((4, 4, 4, 1), np.uint8), PROBABILITIES, top=3).axes
+  assert [bar.get_width() for bar in axis.patches] == sorted(PROBABILITIES, reverse=True)[:3]
+
+
 def test_no_more_bars_than_there_is_room_for():
   names = tuple(f"class {k}" for k in range(1000))
   figure = prediction_figure(make_info("image", names), "", INPUTS["image"], np.full(1000, 1e-3), 999, 1000)
