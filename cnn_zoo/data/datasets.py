@@ -97,7 +97,7 @@ class Records(Sequence):
   def __len__(self) -> int:
     return len(self._source)
 
-  def __getitem__(self, index: Any) -> Any:
+  def __getitem__(self, index) -> Any:
     return self._parse(self._source[index])
 
   def __iter__(self):
@@ -124,7 +124,7 @@ class Part(Sequence):
   def __len__(self) -> int:
     return len(self.indices)
 
-  def __getitem__(self, index: Any) -> Any:
+  def __getitem__(self, index) -> Any:
     return self._records[int(self.indices[index])]
 
   def __iter__(self):

@@ -422,6 +422,7 @@ def run_script(*arguments):
   return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_script_names_the_file_with_another_checksum(tmp_path, manual):
   """Files compressed again: the same content in other bytes."""
   data = gzip.compress(b"images")
@@ -449,6 +450,7 @@ runpy.run_path("scripts/prepare_data.py", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_script_exits_with_1_if_something_breaks(tmp_path):
   command = [sys.executable, "-c", OFFLINE, "cifar10", f"--directory={tmp_path}"]
   result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -457,6 +459,7 @@ def test_script_exits_with_1_if_something_breaks(tmp_path):
   assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.slow
 def test_script_refuses_in_one_line(tmp_path):
   result = run_script("imagenet", f"--directory={tmp_path}")
   assert (result.returncode, result.stdout) == (2, "")
@@ -464,6 +467,7 @@ def test_script_refuses_in_one_line(tmp_path):
   assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_script_lists_and_does_not_repeat(digits, directory):
   result = run_script("--list", f"--directory={directory}")
   lines = result.stdout.splitlines()
