@@ -24,7 +24,7 @@ from cnn_zoo.layers import (
 )
 from cnn_zoo.layers.upsampling import INTERPOLATIONS
 from cnn_zoo.models import abstract_model, convnext, densenet, googlenet, resnet, resnetv2, xception
-from cnn_zoo.models.efficientnet import MBConv
+from cnn_zoo.models.efficientnet import MBConv, unit_of
 
 RNGS = nnx.Rngs(0)
 CHANNELS = 4
@@ -152,7 +152,7 @@ def test_whole_networks(name):
 
 
 def test_gates_do_not_count():
-  block = {"kernel": 5, "stride": 2, "expansion": 2, "epsilon": 1e-3, "stochastic_depth_rate": 0.0, **ONE}
+  block = {"kernel": 5, "stride": 2, "expansion": 2, "unit": unit_of(rngs=RNGS), "stochastic_depth_rate": 0.0, **ONE}
   gated, plain = Chain(MBConv(CHANNELS, 6, **block), conv_of(6)), Chain(MBConv(CHANNELS, 6, **block), conv_of(6))
   plain.layers[0].excite = Chain()
   steps, view = trace(gated, (48, CHANNELS))
