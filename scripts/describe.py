@@ -84,7 +84,7 @@ def _configured(config):
   import jax
 
   from cnn_zoo.data import dataset_info, input_shape
-  from cnn_zoo.training.setup import compute_dtype
+  from cnn_zoo.training.network import compute_dtype
 
   _refuse((_INPUT, _NUM_CLASSES), "--config, whose dataset defines it; --config.data.image_size=N sets the size")
   info = dataset_info(config.data, prepared=False)

@@ -13,8 +13,9 @@ from ml_collections import ConfigDict
 
 from cnn_zoo.layers import set_noise
 from cnn_zoo.tasks import normalize
+from cnn_zoo.training.network import Network
 from cnn_zoo.training.optimizers import create_optimizer
-from cnn_zoo.training.state import Network, TrainState, as_floats
+from cnn_zoo.training.state import TrainState, as_floats
 
 
 def make_train_step(network: Network, task: ModuleType, config: ConfigDict, dtype: Any) -> Callable:

@@ -12,8 +12,8 @@ from flax import nnx
 from cnn_zoo.benchmarks import models
 from cnn_zoo.benchmarks.report import model_table
 from cnn_zoo.errors import UserError
+from cnn_zoo.training.network import Network
 from cnn_zoo.training.optimizers import create_optimizer
-from cnn_zoo.training.state import Network
 
 
 def test_models():
