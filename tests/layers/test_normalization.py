@@ -117,3 +117,14 @@ def test_configure():
   assert [(m.group_size, m.momentum) for m in model] == [(4, 0.9), (4, 0.5)]
   configure_batch_norm(model, momentum=0.99)
   assert [(m.group_size, m.momentum) for m in model] == [(None, 0.99), (None, 0.99)]
+
+
+def test_forward_mode_in_evaluation():
+  """Evaluation is affine: the tangent is the difference of two outputs."""
+  layer = BatchNorm(3)
+  layer.mean.set_value(jnp.asarray([1.0, -2.0, 0.5]))
+  layer.variance.set_value(jnp.asarray([4.0, 0.25, 1.0]))
+  layer.eval()
+  x, v = jax.random.normal(jax.random.key(0), (2, 4, 5, 3))
+  y, tangent = jax.jvp(layer, (x,), (v,))
+  np.testing.assert_allclose(tangent, layer(x + v) - y, atol=1e-5)
