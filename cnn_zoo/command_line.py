@@ -36,12 +36,9 @@ def run(
   def guarded(function, *arguments):
     try:
       return function(*arguments)
-    except UserError as error:
-      message = str(error)
-    except flags.Error as error:
-      message = str(error)
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
+    except (UserError, flags.Error) as error:
+      print("error: " + " ".join(str(error).split()), file=sys.stderr)
+      sys.exit(2)
 
   configure_runtime()
   logging.set_verbosity(logging.ERROR)  # TFDS and Orbax report every file they touch
@@ -155,7 +152,13 @@ def _split(arguments):
 
 
 def load_config(path: str) -> ConfigDict:
-  """What get_config of the file `path` returns; in PATH:ARGUMENT the argument, usually a dataset, is passed to it.
+  """The configuration that a file of configs/ describes.
+
+  Args:
+    path: PATH, or PATH:ARGUMENT, whose argument (usually a dataset) is passed to the file's `get_config`.
+
+  Returns:
+    What `get_config` returns, not yet checked.
 
   Raises:
     UserError: there is no such file, or it cannot be run; the message names the line.

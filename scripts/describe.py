@@ -7,10 +7,6 @@ a field as there. --as=paper prints the table of the model's paper instead. --fo
 programs. Nothing is computed, so it takes seconds for a model of any size.
 """
 
-import gc
-
-gc.set_threshold(100_000, 50, 50)  # collecting while modules load and models are traced costs half a second
-
 from absl import flags
 
 from cnn_zoo import describe, list_models
@@ -84,7 +80,7 @@ def _configured(config):
   import jax
 
   from cnn_zoo.data import dataset_info, input_shape
-  from cnn_zoo.training.setup import compute_dtype
+  from cnn_zoo.training.network import compute_dtype
 
   _refuse((_INPUT, _NUM_CLASSES), "--config, whose dataset defines it; --config.data.image_size=N sets the size")
   info = dataset_info(config.data, prepared=False)

@@ -13,7 +13,6 @@ from cnn_zoo.models import abstract_model
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
 from cnn_zoo.training.settings import check
-from cnn_zoo.training.setup import check_task
 from cnn_zoo.training.step import make_gradient, make_update
 from configs import base, resnet50
 from tests.helpers import ROOT, runner
@@ -49,7 +48,6 @@ def test_config(name):
   config = runner.load(name)
   check(config)
   info = data.dataset_info(config.data, prepared=False)
-  check_task(config, info)
   options = config.model.to_dict()
   assert options["name"] == name and config.data.name in ("digits", "waveforms", "moving_digits", "digit_scenes")
   model = abstract_model(options.pop("name"), num_classes=info.num_classes, in_channels=info.channels, **options)

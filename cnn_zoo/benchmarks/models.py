@@ -18,8 +18,8 @@ from cnn_zoo.describe.summary import describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers.noise import set_noise
 from cnn_zoo.models import abstract_model, create_model, published_setting
+from cnn_zoo.training.network import Network
 from cnn_zoo.training.optimizers import create_optimizer
-from cnn_zoo.training.state import Network
 
 OPTIMIZER = ConfigDict({"name": "sgd", "momentum": 0.9, "weight_decay": 0.0, "clip_norm": 0.0})
 

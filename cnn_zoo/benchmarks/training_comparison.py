@@ -21,8 +21,8 @@ from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.models import create_model, model_options
 from cnn_zoo.pretrained.loading import load_torch_state_dict
 from cnn_zoo.tasks import get_task
+from cnn_zoo.training.network import Network
 from cnn_zoo.training.optimizers import create_optimizer
-from cnn_zoo.training.state import Network
 
 # The models that are compared, and the learning rate of each. The rates are small because the gradients at
 # torchvision's initial weights are large: at rates that overshoot, one rounding difference grows to percents in ten

@@ -12,10 +12,9 @@ from cnn_zoo.pretrained import conventions
 from cnn_zoo.pretrained.files import read_weights
 from cnn_zoo.pretrained.loading import load_torch_state_dict
 from cnn_zoo.tasks import get_task
-from cnn_zoo.training import setup
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.folder import RunFolder
-from cnn_zoo.training.state import Network
+from cnn_zoo.training.network import Network, build_network, count_parameters
 
 
 def import_weights(
@@ -45,7 +44,7 @@ def import_weights(
   config.model.update(conventions.options(name, source))
   published = published_setting(name)
   channels = in_channels or published.input_shape[-1]
-  network = setup.build_network(config, published.num_classes, channels)
+  network = build_network(config, published.num_classes, channels)
   model = network.module(network.params, network.batch_stats)
   notes = load_torch_state_dict(model, tensors, source, adapt_input=in_channels is not None)
   network = Network(model)
@@ -56,7 +55,7 @@ def import_weights(
   with contextlib.closing(Checkpoints(folder.checkpoints, keep=1, metric=metric)) as checkpoints:
     checkpoints.save(0, {"params": network.params, "batch_stats": network.batch_stats}, details, None)
   folder.write_config(config)
-  print(f"{name}: {setup.count_parameters(network):,} parameters of {weights} are in {folder}")
+  print(f"{name}: {count_parameters(network):,} parameters of {weights} are in {folder}")
   for note in notes:
     print(f"  {note}")
   info = data.dataset_info(config.data, prepared=False)

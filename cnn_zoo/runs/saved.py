@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 from cnn_zoo import data
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import get_task
-from cnn_zoo.training import settings, setup
+from cnn_zoo.training import settings
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.mesh import create_mesh
-from cnn_zoo.training.programs import Programs
+from cnn_zoo.training.programs import Programs, enable_compilation_cache
 from cnn_zoo.training.state import tensor_shapes
 
 
@@ -66,7 +66,7 @@ def open_run(
   ours, theirs = (data.dataset_info(c.data, prepared=prepared) for c in (config, saved))
   if (ours.num_classes, ours.channels, ours.task) != (theirs.num_classes, theirs.channels, theirs.task):
     raise UserError(f"config.data.name={config.data.name!r} has other classes or channels than {saved.data.name!r}")
-  setup.enable_compilation_cache(config)
+  enable_compilation_cache(config)
 
   metric = get_task(config.task).best
   checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=metric, writable=False)

@@ -6,8 +6,6 @@ import platform
 import subprocess
 from pathlib import Path
 
-import cnn_zoo
-
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -26,7 +24,7 @@ def current_environment(package: Path | None = None) -> dict:
     ['flax', 'jax', 'jaxlib', 'numpy', 'optax', 'orbax-checkpoint', 'python']
   """
   versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-  commit, changes = _commit(package or Path(cnn_zoo.__file__).parent)
+  commit, changes = _commit(package or Path(__file__).parents[1])
   return {"commit": commit, "changes": changes, "versions": versions | {"python": platform.python_version()}}
 
 

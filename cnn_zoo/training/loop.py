@@ -12,15 +12,16 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_zoo import data
-from cnn_zoo.training import settings, setup
+from cnn_zoo.training import settings
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.environment import current_environment
 from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.logging import SPLITS, RunLog
 from cnn_zoo.training.mesh import check_batch, create_mesh, shard_batch
+from cnn_zoo.training.network import count_parameters
 from cnn_zoo.training.plan import Plan
-from cnn_zoo.training.programs import Programs, evaluated_weights
+from cnn_zoo.training.programs import Programs, enable_compilation_cache, evaluated_weights
 from cnn_zoo.training.resume import find_start, make_details
 from cnn_zoo.training.signals import StopSignal
 
@@ -53,7 +54,7 @@ def train(
   """
   started = time.monotonic() if started is None else started
   settings.check(config)
-  setup.enable_compilation_cache(config)
+  enable_compilation_cache(config)
   mesh = create_mesh()
   check_batch(config.batch_size, config.accumulate, mesh)
   programs = Programs(config, mesh)
@@ -189,7 +190,7 @@ def _description(run):
   sizes = {"to train on": dataset.num_train, "to validate": dataset.num_validation, "to test": dataset.num_test}
   examples = ", ".join(f"{size:,} examples {use}" for use, size in sizes.items() if size)
   return (
-    f"{config.model.name} ({setup.count_parameters(run.programs.network):,} parameters) on {config.data.name} "
+    f"{config.model.name} ({count_parameters(run.programs.network):,} parameters) on {config.data.name} "
     f"({examples}); {run.plan.total} steps of {config.batch_size}; "
     f"{run.mesh.size} x {run.mesh.devices.flat[0].device_kind}, {run.programs.dtype.__name__}"
   )

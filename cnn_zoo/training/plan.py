@@ -33,10 +33,10 @@ class Plan:
     total: the number of steps.
 
   Example:
-    >>> from configs.lenet5 import get_config
-    >>> plan = Plan(get_config(), num_train=1437)
+    >>> from cnn_zoo.training.settings import default_config
+    >>> plan = Plan(default_config(), num_train=1437)
     >>> plan.total, round(plan.epoch(45), 3), plan.due(45)
-    (180, 2.004, Due(log=False, evaluate=True, save=False))
+    (450, 2.004, Due(log=False, evaluate=True, save=False))
   """
 
   def __init__(self, config: ConfigDict, num_train: int):

@@ -4,6 +4,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,19 @@ from cnn_zoo import convolutions, data
 from cnn_zoo.describe.least_input import least_input
 from cnn_zoo.errors import InputTooSmallError, UserError
 from cnn_zoo.tasks import get_task
-from cnn_zoo.training import setup
 from cnn_zoo.training.mesh import platform, replicate, replicated, shard_batch, sharded
+from cnn_zoo.training.network import build_network, compute_dtype
 from cnn_zoo.training.optimizers import create_optimizer
 from cnn_zoo.training.state import TrainState, initial_state, zero_metrics
 from cnn_zoo.training.step import make_answer, make_eval_step, make_train_step
+
+
+def enable_compilation_cache(config: ConfigDict) -> None:
+  """Keeps compiled programs in `config.compilation_cache`, so that the same run starts faster the next time."""
+  if config.compilation_cache:
+    jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 class Programs:
@@ -44,9 +53,8 @@ class Programs:
     self._config, self._mesh = config, mesh
     self.info = data.dataset_info(config.data, prepared=prepared)
     self.task = get_task(config.task)
-    setup.check_task(config, self.info)
-    self.dtype = setup.compute_dtype(config, platform(mesh))
-    self.network = setup.build_network(config, self.info.num_classes, self.info.channels, self.dtype)
+    self.dtype = compute_dtype(config, platform(mesh))
+    self.network = build_network(config, self.info.num_classes, self.info.channels, self.dtype)
     self._zero_sums = self.task.zero_sums(self.info.num_classes)
     everywhere = replicated(mesh)
 

@@ -19,12 +19,24 @@ MAX_STEPS = 2**31 - 1  # steps are counted in int32
 
 
 def steps_per_epoch(config: ConfigDict, num_train: int) -> Fraction:
-  """How many steps `num_train` examples are, in batches of config.batch_size; in general a fraction."""
+  """The number of steps in an epoch, in general a fraction.
+
+  Args:
+    config: the run's, of which batch_size is read.
+    num_train: number of training examples.
+
+  >>> steps_per_epoch(ConfigDict({"batch_size": 64}), 1440)
+  Fraction(45, 2)
+  """
   return Fraction(num_train, config.batch_size)
 
 
 def to_steps(epochs: float, per_epoch: Fraction) -> Fraction:
-  """Epochs as steps, exactly; `epochs` stands for the decimal number that it is written as.
+  """Epochs as steps, exactly.
+
+  Args:
+    epochs: stands for the decimal number that it is written as: 0.1 is one tenth.
+    per_epoch: steps in an epoch.
 
   >>> to_steps(2.4, Fraction(10))
   Fraction(24, 1)
@@ -39,8 +51,11 @@ def training_steps(config: ConfigDict, num_train: int) -> int:
     config: the run's.
     num_train: number of training examples.
 
+  Returns:
+    The number of steps.
+
   Raises:
-    UserError: it is more than int32 counts.
+    UserError: there are more than int32 counts.
 
   >>> training_steps(ConfigDict({"steps": None, "epochs": 39.0, "batch_size": 117}), 1437)
   479

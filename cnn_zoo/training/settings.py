@@ -5,11 +5,7 @@
 constructor (`cnn_zoo.models.model_options`).
 """
 
-import ast
-import dataclasses
 import json
-import math
-from collections.abc import Iterable
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -20,124 +16,9 @@ from cnn_zoo.data.kinds.image import CROPS
 from cnn_zoo.errors import UserError, check_name, nearest
 from cnn_zoo.models import list_models, model_options
 from cnn_zoo.tasks import TASKS
+from cnn_zoo.training.fields import FREE, LENGTH, REFUSED, Setting, choice, number, numbers, switch, text, whole
 from cnn_zoo.training.optimizers import OPTIMIZERS
 from cnn_zoo.training.schedules import DEPEND_ON_LENGTH, SCHEDULES
-
-# What it does to a resumed run if a field differs from the saved one.
-REFUSED = "refused"  # other numbers: it is another run
-FREE = "free"  # the same numbers, elsewhere or at another speed
-LENGTH = "length"  # the run is extended; if its schedule depends on the length, only with schedule.extend
-
-_KINDS: dict[type, str] = {
-  int: "a whole number",
-  float: "a number",
-  bool: "true or false",
-  tuple: "numbers such as (1,2)",
-  str: "text",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-  """One row: a field of the configuration.
-
-  Attributes:
-    default: its value unless an experiment file or the command line changes it. A field whose default is None may be
-      set to None.
-    meaning: what it is, in a few words.
-    type: int, float, bool, str or tuple (of numbers).
-    interval: of a number, or of each element of a tuple: "[low, high]"; a round bracket excludes that limit.
-    choices: of a name, all that are valid.
-    resumed: what it does to a resumed run if it differs: `REFUSED`, `FREE` or `LENGTH`.
-    whole: whether the elements of a tuple are whole numbers.
-  """
-
-  default: object
-  meaning: str
-  type: type
-  interval: str = "(-inf, inf)"
-  choices: tuple[str, ...] = ()
-  resumed: str = REFUSED
-  whole: bool = False
-
-  def read(self, text: str) -> object:
-    """The value that `text`, from a command line, stands for.
-
-    Raises:
-      ValueError: it is no value of this type.
-    """
-    if text == "None" and self.default is None:
-      return None
-    if self.type is bool:
-      return {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}[text.lower()]
-    if self.type is tuple:
-      value = ast.literal_eval(text)
-      return tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    return self.type(text)
-
-  def allows(self, value: object) -> bool:
-    """Whether `value` is of the type and in the range."""
-    if value is None:
-      return self.default is None
-    if self.choices:
-      return value in self.choices
-    if self.type is tuple:
-      numbers = isinstance(value, (tuple, list)) and len(value) > 0
-      return numbers and all(self._allows_number(x, int if self.whole else float) for x in value)
-    if self.type in (int, float):
-      return self._allows_number(value, self.type)
-    return isinstance(value, self.type) and (not isinstance(value, str) or value.isprintable())
-
-  def valid(self) -> str:
-    """What is valid, in words."""
-    if self.choices:
-      return ", ".join(self.choices)
-    words = _KINDS[self.type]
-    low, high = self._limits()
-    bounds = []
-    if math.isfinite(low):
-      bounds.append(f"{'at least' if self.interval[0] == '[' else 'above'} {low:.10g}")
-    if math.isfinite(high):
-      bounds.append(f"{'at most' if self.interval[-1] == ']' else 'below'} {high:.10g}")
-    if bounds and self.type in (int, float, tuple):
-      words += f"{', each' if self.type is tuple else ','} {' and '.join(bounds)}"
-    return words + (", or None" if self.default is None else "")
-
-  def _limits(self):
-    return [float(limit) for limit in self.interval[1:-1].split(",")]
-
-  def _allows_number(self, value, kind):
-    wanted = (int,) if kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, wanted) or not (kind is int or math.isfinite(value)):
-      return False
-    low, high = self._limits()
-    above = value >= low if self.interval[0] == "[" else value > low
-    return above and (value <= high if self.interval[-1] == "]" else value < high)
-
-
-def _whole(default, interval, meaning, resumed=REFUSED):
-  return Setting(default, meaning, int, interval, resumed=resumed)
-
-
-def _number(default, interval, meaning, resumed=REFUSED):
-  return Setting(default, meaning, float, interval, resumed=resumed)
-
-
-def _numbers(default, interval, meaning):
-  return Setting(default, meaning, tuple, interval)
-
-
-def _flag(default, meaning, resumed=REFUSED):
-  return Setting(default, meaning, bool, resumed=resumed)
-
-
-def _name(default, choices: Iterable[str], meaning, resumed=REFUSED):
-  return Setting(default, meaning, str, choices=tuple(choices), resumed=resumed)
-
-
-def _text(default, meaning, resumed=REFUSED):
-  return Setting(default, meaning, str, resumed=resumed)
-
 
 STEPS = "[1, 2147483647]"  # counted in int32
 BATCH = "[1, 1048576]"
@@ -145,85 +26,89 @@ EPOCHS = "(0, 1000000]"
 
 # fmt: off
 SETTINGS: dict[str, Setting] = {
-  "seed": _whole(0, "[0, 4294967295]", "of initial weights, order of the data, augmentation and training noise"),
-  "init": _text(None, "folder of a run, or of scripts/import_weights.py, whose weights this run starts from"),
-  "task": _name("classification", TASKS, "what the labels mean, which decides on loss and metrics"),
-  "dtype": _name("auto", ("float32", "bfloat16", "auto"),
-                 "what the model computes in; auto: bfloat16 on GPU and TPU, else float32"),
-  "convolution_lowering": _name("auto", ("auto", "lax"),
-                                "auto: the measured best for the backend; lax: XLA's own everywhere", FREE),
-  "compilation_cache": _text("~/.cache/cnn_zoo", "where compiled programs are kept between runs; '' for nowhere", FREE),
+  "seed": whole(0, "[0, 4294967295]", "of initial weights, order of the data, augmentation and training noise"),
+  "init": text(None, "folder of a run, or of scripts/import_weights.py, whose weights this run starts from"),
+  "task": choice("classification", TASKS, "what the labels mean, which decides on loss and metrics"),
+  "dtype": choice("auto", ("float32", "bfloat16", "auto"),
+    "what the model computes in; auto: bfloat16 on GPU and TPU, else float32"),
+  "convolution_lowering": choice("auto", ("auto", "lax"),
+    "auto: the measured best for the backend; lax: XLA's own everywhere", FREE),
+  "compilation_cache": text("~/.cache/cnn_zoo", "where compiled programs are kept between runs; '' for nowhere", FREE),
 
   # config.model.* also has the architecture's own options; None leaves the architecture's value.
-  "model.name": _name("lenet5", list_models(), "the architecture"),
-  "model.convolution": _text("standard", "what replaces its k x k convolutions: NAME or NAME:option=value,keep=LAYER"),
+  "model.name": choice("lenet5", list_models(), "the architecture"),
+  "model.convolution": text("standard", "what replaces its k x k convolutions: NAME or NAME:option=value,keep=LAYER"),
 
-  "data.name": _name("digits", data.list_datasets(), "the dataset"),
-  "data.directory": _text(None, "of prepared TFDS data; None: $TFDS_DATA_DIR or ~/tensorflow_datasets", FREE),
-  "data.validation": _number(0.1, "[0, 1)",
-                             "share of the training examples held out to choose the best checkpoint; "
-                             "0: it is chosen on the test set"),
-  "data.image_size": _whole(32, "[1, 16384]", "pixels a side that the model sees, of images, clips and scenes"),
-  "data.frames": _whole(16, "[1, 16384]", "of a clip"),
-  "data.samples": _whole(8000, "[1, 16777216]", "of a waveform"),
-  "data.workers": _whole(0, "[0, 1024]", "processes that load and augment; 0: threads of this process", FREE),
-  "data.crop": _name("resize", CROPS,
-                     "training crops: resize (the whole image) or random (Inception's random resized crop)"),
-  "data.min_area": _number(0.08, "(0, 1]", "crop='random': the smallest share of the image's area"),
-  "data.test_crop": _number(0.875, "[0.01, 1]", "crop='random': the share of the shorter side that is evaluated"),
-  "data.flip": _flag(False, "mirror half of the training images (whole clips) left to right"),
-  "data.shift": _number(0.0, "[0, 1]", "largest shift in training, as a share of the side"),
-  "data.rotate": _number(0.0, "[0, 180]", "largest rotation in training, degrees"),
-  "data.zoom": _number(0.0, "[0, 10]", "largest relative zoom in training, in or out"),
-  "data.time_shift": _number(0.0, "[0, 1]", "waveforms: largest shift in training, as a share of the length"),
-  "data.gain": _number(0.0, "[0, 100]", "waveforms: largest change of level in training, dB"),
-  "data.noise": _number(0.0, "[0, 1]", "waveforms: largest level of noise added in training, as a share of full scale"),
-  "data.mean": _numbers((0.5,), "[-1000, 1000]",
-                        "subtracted from pixels in [0, 1], samples in [-1, 1]: one number, or one per channel"),
-  "data.std": _numbers((0.25,), "(0, 1000]", "what they are then divided by"),
+  "data.name": choice("digits", data.list_datasets(), "the dataset"),
+  "data.directory": text(None, "of prepared TFDS data; None: $TFDS_DATA_DIR or ~/tensorflow_datasets", FREE),
+  "data.validation": number(0.1, "[0, 1)",
+    "share of the training examples held out to choose the best checkpoint; 0: it is chosen on the test set"),
+  "data.image_size": whole(32, "[1, 16384]", "pixels a side that the model sees, of images, clips and scenes"),
+  "data.frames": whole(16, "[1, 16384]", "of a clip"),
+  "data.samples": whole(8000, "[1, 16777216]", "of a waveform"),
+  "data.workers": whole(0, "[0, 1024]", "processes that load and augment; 0: threads of this process", FREE),
+  "data.crop": choice("resize", CROPS,
+    "training crops: resize (the whole image) or random (Inception's random resized crop)"),
+  "data.min_area": number(0.08, "(0, 1]", "crop='random': the smallest share of the image's area"),
+  "data.test_crop": number(0.875, "[0.01, 1]", "crop='random': the share of the shorter side that is evaluated"),
+  "data.flip": switch(False, "mirror half of the training images (whole clips) left to right"),
+  "data.shift": number(0.0, "[0, 1]", "largest shift in training, as a share of the side"),
+  "data.rotate": number(0.0, "[0, 180]", "largest rotation in training, degrees"),
+  "data.zoom": number(0.0, "[0, 10]", "largest relative zoom in training, in or out"),
+  "data.time_shift": number(0.0, "[0, 1]", "waveforms: largest shift in training, as a share of the length"),
+  "data.gain": number(0.0, "[0, 100]", "waveforms: largest change of level in training, dB"),
+  "data.noise": number(0.0, "[0, 1]", "waveforms: largest level of noise added in training, as a share of full scale"),
+  "data.mean": numbers((0.5,), "[-1000, 1000]",
+    "subtracted from pixels in [0, 1], samples in [-1, 1]: one number, or one per channel"),
+  "data.std": numbers((0.25,), "(0, 1000]", "what they are then divided by"),
 
-  "batch_size": _whole(64, BATCH, "examples in a step, over all devices and processes"),
-  "accumulate": _whole(1, BATCH, "parts in which a batch is computed, one after another, to save memory"),
-  "epochs": _number(20.0, EPOCHS, "length of training; may be a fraction", LENGTH),
-  "steps": _whole(None, STEPS, "length of training in steps, instead of epochs", LENGTH),
-  "label_smoothing": _number(0.0, "[0, 1)", "probability spread evenly over all classes"),
-  "ema_decay": _number(0.0, "[0, 1)", "of the averaged copy of the weights that is evaluated; 0: none"),
-  "on_nan": _name("stop", ("stop", "continue"),
-                  "when the loss is not finite: stop (keeping the last good checkpoint) or continue", FREE),
+  "batch_size": whole(64, BATCH, "examples in a step, over all devices and processes"),
+  "accumulate": whole(1, BATCH, "parts in which a batch is computed, one after another, to save memory"),
+  "epochs": number(20.0, EPOCHS, "length of training; may be a fraction", LENGTH),
+  "steps": whole(None, STEPS, "length of training in steps, instead of epochs", LENGTH),
+  "label_smoothing": number(0.0, "[0, 1)", "probability spread evenly over all classes"),
+  "ema_decay": number(0.0, "[0, 1)", "of the averaged copy of the weights that is evaluated; 0: none"),
+  "on_nan": choice("stop", ("stop", "continue"),
+    "when the loss is not finite: stop (keeping the last good checkpoint) or continue", FREE),
 
-  "optimizer.name": _name("adamw", OPTIMIZERS, "the rule, a function of cnn_zoo/training/optimizers.py"),
-  "optimizer.learning_rate": _number(1e-3, "[0, 1000]", "the largest, for this batch size"),
-  "optimizer.momentum": _number(0.9, "[0, 1)", "of the gradient's average; beta 1 of Adam and its kind"),
-  "optimizer.decay": _number(0.999, "[0, 1)", "of the average of squared gradients; beta 2 of Adam and its kind"),
-  "optimizer.epsilon": _number(1e-8, "(0, 1000]", "added to the denominator (rmsprop: under the root)"),
-  "optimizer.weight_decay": _number(0.0, "[0, 1000]",
-                                    "of kernels only; decoupled in Adam's kind, else added to the gradient"),
-  "optimizer.clip_norm": _number(0.0, "[0, 1e9]", "largest norm of the whole gradient; 0: not clipped"),
+  "optimizer.name": choice("adamw", OPTIMIZERS, "the rule, a function of cnn_zoo/training/optimizers.py"),
+  "optimizer.learning_rate": number(1e-3, "[0, 1000]", "the largest, for this batch size"),
+  "optimizer.momentum": number(0.9, "[0, 1)", "of the gradient's average; beta 1 of Adam and its kind"),
+  "optimizer.decay": number(0.999, "[0, 1)", "of the average of squared gradients; beta 2 of Adam and its kind"),
+  "optimizer.epsilon": number(1e-8, "(0, 1000]", "added to the denominator (rmsprop: under the root)"),
+  "optimizer.weight_decay": number(0.0, "[0, 1000]",
+    "of kernels only; decoupled in Adam's kind, else added to the gradient"),
+  "optimizer.clip_norm": number(0.0, "[0, 1e9]", "largest norm of the whole gradient; 0: not clipped"),
 
-  "schedule.name": _name("cosine", SCHEDULES,
-                         "cosine (to zero), step (times decay_rate every decay_epochs) or constant"),
-  "schedule.warmup_epochs": _number(0.0, "[0, 1000000]", "of linear growth from zero"),
-  "schedule.decay_rate": _number(0.1, "(0, 1]", "name='step': what the rate is multiplied by"),
-  "schedule.decay_epochs": _number(30.0, EPOCHS, "name='step': how often"),
-  "schedule.extend": _flag(False, "lets a run with the cosine schedule resume with more epochs or steps", FREE),
+  "schedule.name": choice("cosine", SCHEDULES,
+    "cosine (to zero), step (times decay_rate every decay_epochs) or constant"),
+  "schedule.warmup_epochs": number(0.0, "[0, 1000000]", "of linear growth from zero"),
+  "schedule.decay_rate": number(0.1, "(0, 1]", "name='step': what the rate is multiplied by"),
+  "schedule.decay_epochs": number(30.0, EPOCHS, "name='step': how often"),
+  "schedule.extend": switch(False, "lets a run with the cosine schedule resume with more epochs or steps", FREE),
 
-  "batch_norm.momentum": _number(None, "[0, 1)", "of the running averages; None: the architecture's"),
-  "batch_norm.group_size": _whole(None, BATCH, "examples that share statistics; None: the whole batch"),
+  "batch_norm.momentum": number(None, "[0, 1)", "of the running averages; None: the architecture's"),
+  "batch_norm.group_size": whole(None, BATCH, "examples that share statistics; None: the whole batch"),
 
-  "eval.every_epochs": _number(1.0, EPOCHS, "how often the model is evaluated; always at the end"),
-  "eval.batch_size": _whole(256, BATCH, "examples in an evaluation step; the result does not depend on it", FREE),
+  "eval.every_epochs": number(1.0, EPOCHS, "how often the model is evaluated; always at the end"),
+  "eval.batch_size": whole(256, BATCH, "examples in an evaluation step; the result does not depend on it", FREE),
 
-  "checkpoint.every_steps": _whole(1000, STEPS, "how often the run is saved; always at the end and at a new best",
-                                   FREE),
-  "checkpoint.keep": _whole(2, "[1, 1000000]", "how many of the last checkpoints are kept, besides the best", FREE),
+  "checkpoint.every_steps": whole(1000, STEPS, "how often the run is saved; always at the end and at a new best", FREE),
+  "checkpoint.keep": whole(2, "[1, 1000000]", "how many of the last checkpoints are kept, besides the best", FREE),
 
-  "log_every_steps": _whole(10, STEPS, "how often training metrics are written"),
+  "log_every_steps": whole(10, STEPS, "how often training metrics are written"),
 }
 # fmt: on
 
 
 def default_config(model: str = "lenet5") -> ConfigDict:
-  """Every setting at its default, with the options of architecture `model`; locked, so that no field can be added.
+  """Every setting at its default, with the options of an architecture; locked, so that no field can be added.
+
+  Args:
+    model: name of the architecture, one of `cnn_zoo.list_models()`.
+
+  Returns:
+    A ConfigDict with the fields of `SETTINGS` and `model.OPTION`, which are None.
 
   Raises:
     UserError: there is no such architecture.
@@ -248,7 +133,14 @@ def default_config(model: str = "lenet5") -> ConfigDict:
 
 
 def setting_of(config: ConfigDict, field: str) -> Setting:
-  """The row of a field, "optimizer.momentum" or an option of the architecture such as "model.width".
+  """The row of a field.
+
+  Args:
+    config: a configuration, whose architecture defines the options.
+    field: dotted, as "optimizer.momentum" or "model.width".
+
+  Returns:
+    Its row in `SETTINGS`, or that of an option of the architecture.
 
   Raises:
     UserError: there is no such field; the message names those that are near.
@@ -267,7 +159,12 @@ def setting_of(config: ConfigDict, field: str) -> Setting:
 
 
 def set_from_text(config: ConfigDict, field: str, text: str) -> None:
-  """Sets a field to what `text` stands for, as `--config.FIELD=TEXT` does; "None" resets a field that may be None.
+  """Sets a field to what a text stands for, as `--config.FIELD=TEXT` does.
+
+  Args:
+    config: changed in place.
+    field: dotted, as "optimizer.name".
+    text: a number, a name, true or false, or numbers as "(0.4,0.5)". "None" resets a field that may be None.
 
   Raises:
     UserError: there is no such field, or `text` is no valid value of it.
@@ -290,10 +187,16 @@ def set_from_text(config: ConfigDict, field: str, text: str) -> None:
 
 
 def check(config: ConfigDict) -> None:
-  """Raises UserError unless every field is there, of its type and in its range, and the fields fit one another.
+  """Checks that every field is there, of its type and in its range, and that the fields fit one another.
 
-  What depends on devices or on the data's sizes is checked where they are known, such as in
+  What depends on devices or on the sizes of the data is checked where they are known, such as in
   `cnn_zoo.training.mesh.check_batch`.
+
+  Args:
+    config: a whole configuration.
+
+  Raises:
+    UserError: for the first field that is wrong; one line with its name, its value, what is valid and its meaning.
 
   >>> config = default_config()
   >>> config.ema_decay = 1.0
@@ -314,6 +217,9 @@ def check(config: ConfigDict) -> None:
   for field in SETTINGS:
     if field not in values:
       raise UserError(f"config.{field} is missing; valid: {SETTINGS[field].valid()} ({SETTINGS[field].meaning})")
+  task = data.KINDS[data.SPECS[config.data.name].kind].TASK
+  if config.task != task:
+    raise UserError(f"config.task={config.task!r} does not fit config.data.name={config.data.name!r}; valid: {task}")
   warmup, epochs = config.schedule.warmup_epochs, config.epochs
   if config.steps is None and warmup > epochs:
     raise UserError(
@@ -322,7 +228,14 @@ def check(config: ConfigDict) -> None:
 
 
 def from_saved(saved: dict) -> ConfigDict:
-  """The configuration that a run saved as JSON; a field that it lacks has its default.
+  """The configuration that a run saved as JSON.
+
+  Args:
+    saved: what `config.to_dict()` was, or a part of it with "model" and its "name". A field that it lacks gets its
+      default; a field that there is no longer is left out.
+
+  Returns:
+    A whole configuration, locked.
 
   Raises:
     UserError: its architecture is not known.
@@ -340,9 +253,17 @@ def from_saved(saved: dict) -> ConfigDict:
 
 
 def check_same_run(saved: dict, config: ConfigDict, workdir: Path) -> None:
-  """Raises UserError if the run in `workdir`, configured as `saved`, may not be resumed with `config`.
+  """Checks that a saved run may be resumed with a configuration.
 
   Another length is allowed where the schedule does not depend on it (step, constant), or with config.schedule.extend.
+
+  Args:
+    saved: the configuration that the run was started with, as JSON.
+    config: the one to resume it with.
+    workdir: the run's folder, for the message.
+
+  Raises:
+    UserError: fields differ that make it another run; the message names three of them.
   """
   changed = _changed(saved, config)
   other = [field for field in changed if _resumed(field) == REFUSED]
@@ -361,9 +282,14 @@ def check_same_run(saved: dict, config: ConfigDict, workdir: Path) -> None:
 
 
 def differences(saved: dict, config: ConfigDict) -> list[str]:
-  """Where `config` differs from a saved one so that the run would not be the same: "field: old -> new".
+  """The fields in which a configuration describes another run than a saved one.
 
-  A field that the saved one lacks counts as its default.
+  Args:
+    saved: a configuration as JSON; a field that it lacks counts as its default.
+    config: the other one.
+
+  Returns:
+    A line "field: old -> new" each; those of the model first. Fields that are free are left out.
 
   >>> differences({"model": {"name": "lenet5"}, "epochs": 8.0}, default_config())
   ['epochs: 8.0 -> 20.0']
@@ -373,7 +299,11 @@ def differences(saved: dict, config: ConfigDict) -> list[str]:
 
 
 def is_free(field: str) -> bool:
-  """Whether a run may be resumed with another value of `field`, because its numbers do not depend on it."""
+  """Whether a run may be resumed with another value of `field`, because its numbers do not depend on it.
+
+  >>> is_free("data.workers"), is_free("batch_size")
+  (True, False)
+  """
   return _resumed(field) == FREE
 
 

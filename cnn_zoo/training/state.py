@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 
 @jax.tree_util.register_dataclass
@@ -34,26 +33,13 @@ class TrainState:
 
 
 def tensor_name(path: Sequence) -> str:
-  """The name of an array of {"params", "batch_stats"} by its path there, as "blocks.3.expand.kernel"."""
+  """The name of an array of {"params", "batch_stats"}, such as "blocks.3.expand.kernel", from its path."""
   return ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path[1:])
 
 
 def tensor_shapes(weights: dict) -> dict[str, tuple[int, ...]]:
-  """{name: shape} of all arrays of {"params", "batch_stats"}, whether numbers are in them or shapes alone."""
+  """{name: shape} of all arrays of {"params", "batch_stats"}, of numbers or of shapes alone."""
   return {tensor_name(path): tuple(x.shape) for path, x in jax.tree.leaves_with_path(weights)}
-
-
-class Network:
-  """A model taken apart: its graph, which is code, and its arrays, which the state holds."""
-
-  def __init__(self, model: nnx.Module):
-    """Takes `model` apart; `params` and `batch_stats` are its initial arrays."""
-    self._graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
-    self.params, self.batch_stats, self._rest = map(nnx.to_pure_dict, states)
-
-  def module(self, params: Any, batch_stats: Any) -> nnx.Module:
-    """The model put together from these arrays, in training mode."""
-    return nnx.merge(self._graph, params, batch_stats, self._rest)
 
 
 def as_floats(sums: dict[str, Any]) -> dict[str, Any]:

@@ -13,16 +13,16 @@ from ml_collections import ConfigDict
 
 from cnn_zoo.layers import set_noise
 from cnn_zoo.tasks import normalize
+from cnn_zoo.training.network import Network
 from cnn_zoo.training.optimizers import create_optimizer
-from cnn_zoo.training.state import Network, TrainState, as_floats
+from cnn_zoo.training.state import TrainState, as_floats
 
 
 def make_train_step(network: Network, task: ModuleType, config: ConfigDict, dtype: Any) -> Callable:
   """The function (state, seed, batch, learning_rate) -> the state after one more step.
 
   Its randomness is a function of the seed and the step. Seed and learning rate are arguments, so that they do not
-  change the compiled program. Gradient and update are one program: as two, they take longer to compile, and the
-  gradients are copied between them (docs/benchmarks.md).
+  change the compiled program. Gradient and update are one program, because two are not faster (docs/benchmarks.md).
 
   Args:
     network: the model.

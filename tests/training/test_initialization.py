@@ -14,8 +14,8 @@ from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.initialization import _is_classifier, load_initial_weights
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.mesh import create_mesh
+from cnn_zoo.training.network import Network
 from cnn_zoo.training.programs import Programs
-from cnn_zoo.training.state import Network
 from tests.helpers import runner
 
 
