@@ -10,9 +10,9 @@ from tests.helpers import ROOT, runner
 
 cnn_zoo.configure_runtime()  # before a test starts JAX, as the commands do
 
-# Packages whose tests compare with references within a tolerance. They compile with few optimisations, in a third to a
-# half less time. What trains and what is compared bit by bit compiles as users have it.
-QUICK = ("convolutions", "describe", "layers", "models", "plots", "pretrained", "tasks")
+# Packages whose tests compare with references within a tolerance. They compile with few optimisations, which takes a
+# fifth less time. What trains and what is compared bit by bit compiles as users have it.
+QUICK = ("convolutions", "describe", "layers", "models", "plots", "pretrained", "tasks", "test_doctests.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
