@@ -7,10 +7,6 @@ a field as there. --as=paper prints the table of the model's paper instead. --fo
 programs. Nothing is computed, so it takes seconds for a model of any size.
 """
 
-import gc
-
-gc.set_threshold(100_000, 50, 50)  # collecting while modules load and models are traced costs half a second
-
 from absl import flags
 
 from cnn_zoo import describe, list_models

@@ -1,7 +1,6 @@
 """README.md and docs/: short sentences, usual words, existing files and links, correct numbers of parameters."""
 
 import math
-import pathlib
 import re
 
 import jax
@@ -12,8 +11,8 @@ import cnn_zoo
 from cnn_zoo import list_models
 from cnn_zoo.models import abstract_model, model_options, published_setting
 from cnn_zoo.training.settings import SETTINGS
+from tests.helpers import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOP = "configs|cnn_zoo|docs|scripts|tests"
@@ -75,7 +74,7 @@ def test_commands(page):
   """Flags exist in the script, fields in the settings or a model's options, and names in the package."""
   text = page.read_text().replace("\\\n", " ")
   fields = {*SETTINGS, *(f"model.{option}" for name in list_models() for option in model_options(name))}
-  fields |= {"field", *re.findall(r'(?m)^\+  "([\w.]+)": _', text)}  # those that a guide asks to add
+  fields |= {"field", *re.findall(r'(?m)^\+  "([\w.]+)": \w+\(', text)}  # those that a guide asks to add
   unknown = set(re.findall(r"--config\.([\w.]+)=", text)) - fields
   for script, arguments in re.findall(r"python ((?:scripts/)?\w+\.py)([^\n`#]*)", text):
     source = (ROOT / script).read_text() + COMMAND_LINE
@@ -106,6 +105,7 @@ def test_map():
     ), row
 
 
+@pytest.mark.slow
 def test_models():
   """The table names every model once, with its parameters in millions, and each has a config of its name."""
   assert sorted(name for name, _ in MODELS) == list_models()

@@ -55,7 +55,7 @@ class Trial:
 
   @property
   def verdict(self) -> str:
-    """The fault, or "ok"."""
+    """Whether it trained: "ok", or the fault."""
     if self.error:
       return self.error
     if not self.losses or not all(map(math.isfinite, self.losses)):

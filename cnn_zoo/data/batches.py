@@ -14,7 +14,6 @@ import signal
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
 
 import grain
 import jax
@@ -149,6 +148,14 @@ def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.
     >>> settings = base.get_config("m5", "waveforms").data
     >>> data.batch_shapes(settings, 4, data.dataset_info(settings))["input"]
     ShapeDtypeStruct(shape=(4, 8000, 1), dtype=int16)
+
+  Args:
+    settings: `config.data`.
+    batch_size: number of examples.
+    info: of the dataset.
+
+  Returns:
+    {"input", "label", "mask"}, as `jax.ShapeDtypeStruct`.
   """
   inputs, label = KINDS[info.kind].shapes(settings, info.channels)
   example = {"input": inputs, "label": label, "mask": jax.ShapeDtypeStruct((), np.bool_)}
@@ -164,6 +171,13 @@ def input_shape(settings, info: DatasetInfo) -> tuple[int, ...]:
     >>> settings = base.get_config("lenet5", "digits").data
     >>> data.input_shape(settings, data.dataset_info(settings))
     (32, 32, 1)
+
+  Args:
+    settings: `config.data`.
+    info: of the dataset.
+
+  Returns:
+    Its length along every axis.
   """
   return KINDS[info.kind].shapes(settings, info.channels)[0].shape
 
@@ -175,6 +189,12 @@ def size_fields(kind: str) -> tuple[str, ...]:
     >>> from cnn_zoo import data
     >>> data.size_fields("clip")
     ('frames', 'image_size', 'image_size')
+
+  Args:
+    kind: a key of `KINDS`.
+
+  Returns:
+    A field for each axis; axes may have the same one.
   """
   return KINDS[kind].SIZES
 
@@ -221,9 +241,12 @@ def _leave_signals_to_parent(*_) -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+  parent = multiprocessing.parent_process()
+  if parent is None:
+    raise RuntimeError("not a worker")
+
   def follow_parent() -> None:
-    if parent := multiprocessing.parent_process():
-      parent.join()
+    parent.join()
     os._exit(1)  # a killed parent cannot end its workers, and Grain's loop does not end by itself
 
   threading.Thread(target=follow_parent, daemon=True).start()
@@ -234,10 +257,8 @@ def _out_of_shared_memory(batch: dict) -> dict:
   return {name: np.array(values) for name, values in batch.items()}
 
 
-def _train_example(
-  dataset: Dataset, settings: types.SimpleNamespace, seed: int, order: grain.MapDataset, position: int
-) -> dict:
-  epoch, record = position // dataset.num_train, cast(int, order[position])
+def _train_example(dataset: Dataset, settings: types.SimpleNamespace, seed: int, order, position: int) -> dict:
+  epoch, record = position // dataset.num_train, order[position]
   return _example(dataset, "train", record, settings, np.random.default_rng([seed, epoch, record]))
 
 
@@ -278,12 +299,12 @@ class _Stream(grain.DatasetIterator):
     super().__init__()
     self._open_at = open_at
     self._next_batch = start
-    self._batches: Any = None
+    self._batches: grain.DatasetIterator | None = None
 
   def __next__(self) -> dict:
-    self.start_prefetch()
+    batches = self._opened()
     try:
-      batch = next(self._batches)
+      batch = next(batches)
     except BaseException:
       self._stop()  # so that the next call starts at the same batch
       raise
@@ -298,14 +319,18 @@ class _Stream(grain.DatasetIterator):
     self._next_batch = int(state["next_batch"])
 
   def start_prefetch(self) -> None:
-    self._assert_not_closed()
-    if self._batches is None:
-      self._batches = self._open_at(self._next_batch)
-      self._batches.start_prefetch()
+    self._opened()
 
   def close(self) -> None:
     self._stop()
     self._closed = True
+
+  def _opened(self) -> grain.DatasetIterator:
+    self._assert_not_closed()
+    if self._batches is None:
+      self._batches = self._open_at(self._next_batch)
+      self._batches.start_prefetch()
+    return self._batches
 
   def _stop(self) -> None:
     if self._batches is not None:

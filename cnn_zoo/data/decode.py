@@ -150,8 +150,8 @@ def image_size(data: bytes) -> tuple[int, int]:
   """
   if data[:2] == b"\xff\xd8":
     try:
-      height, width, *_ = map(int, simplejpeg.decode_jpeg_header(data, strict=False)[:2])
-      return height, width
+      height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
+      return int(height), int(width)
     except ValueError:
       pass
   if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:

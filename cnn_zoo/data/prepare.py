@@ -7,7 +7,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from cnn_zoo.data.builders import data_directory, is_prepared, make_builder
 from cnn_zoo.data.specs import SPECS
@@ -107,7 +107,7 @@ def prepare_embedded(name: str, directory: str) -> None:
 
 
 @contextlib.contextmanager
-def _scratch(name: str, directory: str) -> Iterator[str]:
+def _scratch(name: str, directory: str) -> Generator[str]:
   """A context with a folder in `directory` for what is not needed later; unfinished downloads are deleted with it."""
   try:
     os.makedirs(directory, exist_ok=True)
@@ -125,7 +125,7 @@ def _scratch(name: str, directory: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _errors_of_tfds(name: str, directory: str) -> Iterator[None]:
+def _errors_of_tfds(name: str, directory: str) -> Generator[None]:
   """A context in which TFDS may prepare a dataset; its errors, of many kinds, become one line."""
   try:
     with stand_ins():

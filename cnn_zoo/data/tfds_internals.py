@@ -14,7 +14,7 @@ import resource
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ _LOCK = threading.RLock()
 
 
 @contextlib.contextmanager
-def stand_ins() -> Iterator[None]:
+def stand_ins() -> Generator[None]:
   """A context in which TFDS finds a stand-in for each of these modules that is not installed.
 
   TensorFlow: TFDS and the builders of our datasets read and write files through `tf.io.gfile`, decode and encode images
@@ -39,7 +39,7 @@ def stand_ins() -> Iterator[None]:
     yield from _stand_ins()
 
 
-def _stand_ins() -> Iterator[None]:
+def _stand_ins() -> Generator[None]:
   from tensorflow_datasets.core.utils import lazy_imports_utils
 
   # TFDS imports it lazily: it has a proxy, which keeps the module in `_module` once it has imported it.
@@ -64,7 +64,7 @@ def _stand_ins() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def checksums(accept: bool) -> Iterator[None]:
+def checksums(accept: bool) -> Generator[None]:
   """A context in which a file whose checksum TFDS does not expect is accepted, or raises UserError, which names it."""
   from tensorflow_datasets.core.download.download_manager import DownloadManager, NonMatchingChecksumError
 
@@ -142,17 +142,19 @@ def _tensorflow() -> _Module:
   )
 
 
-def _pydub() -> types.SimpleNamespace:
+def _pydub() -> types.ModuleType:
   """The part of pydub that reads a WAV file of 16 bits."""
 
   def from_file(file, format: str):
     waveform, _ = decode_wav(file.read())
     return types.SimpleNamespace(get_array_of_samples=waveform.ravel)
 
-  return types.SimpleNamespace(
+  module = types.ModuleType("pydub")
+  vars(module).update(
     AudioSegment=types.SimpleNamespace(from_file=from_file),
     exceptions=types.SimpleNamespace(CouldntDecodeError=CorruptRecordError),
   )
+  return module
 
 
 def _open(path, mode: str = "r"):

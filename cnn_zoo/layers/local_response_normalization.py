@@ -32,8 +32,8 @@ def local_response_normalization(
   Example:
     >>> import jax.numpy as jnp
     >>> from cnn_zoo.layers import local_response_normalization
-    >>> local_response_normalization(jnp.full((1, 1, 3), 2.0), size=3, k=1.0, alpha=1.0, beta=0.5).round(3).tolist()
-    [[[0.667, 0.555, 0.667]]]
+    >>> local_response_normalization(jnp.asarray([[3.0, 4.0]]), size=3, k=0.0, alpha=1.0, beta=0.5).round(3)
+    Array([[0.6, 0.8]], dtype=float32)
   """
   if size < 1:
     raise UserError(f"size={size} of local response normalisation must be at least 1")

@@ -75,13 +75,25 @@ def compound_scaling(phi: float) -> tuple[float, float, int]:
 
   The first two are the options `width` and `depth` of every EfficientNet, the third is the size of its images. B1 to B7
   were published as points near this curve, from phi = 0.5 to 7.
+
+  Example:
+    >>> from cnn_zoo.models.efficientnet import compound_scaling
+    >>> compound_scaling(1)
+    (1.1, 1.2, 258)
   """
   return BETA**phi, ALPHA**phi, round(SCALINGS["efficientnet_b0"].resolution * GAMMA**phi)
 
 
-def unit_of(epsilon: float) -> Callable[..., ConvNorm]:
-  """The unit of both EfficientNet papers: a convolution, normalisation with that epsilon, and SiLU."""
-  return functools.partial(ConvNorm, norm=functools.partial(BatchNorm, epsilon=epsilon), activation="silu")
+def unit_of(*, epsilon: float = 1e-5, same_padding: bool = False, rngs: nnx.Rngs) -> Callable[..., ConvNorm]:
+  """The unit of both EfficientNet papers: a convolution, normalisation and SiLU.
+
+  Args:
+    epsilon: of batch normalisation.
+    same_padding: pads as TensorFlow's SAME, instead of k // 2 on either side.
+    rngs: the source of initial values.
+  """
+  norm = functools.partial(BatchNorm, epsilon=epsilon)
+  return functools.partial(ConvNorm, padding="SAME" if same_padding else None, norm=norm, activation="silu", rngs=rngs)
 
 
 class MBConv(nnx.Module):
@@ -94,27 +106,12 @@ class MBConv(nnx.Module):
     stride: of the depthwise convolution.
     expansion: how many times the channels are widened for the depthwise step; 1 leaves out the first step.
     rank: number of spatial axes.
-    epsilon: of batch normalisation.
+    unit: makes a convolution with normalisation and activation (`unit_of`).
     stochastic_depth_rate: how often training drops the branch, where there is a residual.
-    same_padding: pads as TensorFlow's SAME, instead of k // 2 on either side.
     rngs: the source of initial values and noise.
   """
 
-  def __init__(
-    self,
-    in_channels: int,
-    channels: int,
-    *,
-    kernel: int,
-    stride: int,
-    expansion: int,
-    rank: int = 2,
-    epsilon: float,
-    stochastic_depth_rate: float,
-    same_padding: bool = False,
-    rngs: nnx.Rngs,
-  ):
-    unit = functools.partial(unit_of(epsilon), padding="SAME" if same_padding else None, rngs=rngs)
+  def __init__(self, in_channels, channels, *, kernel, stride, expansion, rank=2, unit, stochastic_depth_rate, rngs):
     one, expanded = (1,) * rank, in_channels * expansion
     self.expand = unit(in_channels, expanded, one) if expansion > 1 else None
     self.depthwise = unit(expanded, expanded, (kernel,) * rank, strides=stride, groups=expanded)
@@ -177,7 +174,7 @@ class EfficientNet(Network):
     stages, stem = scale_stages(stages, width, depth), scale_channels(stem, width)
     head = scale_channels(head, width) if self.head_grows else head
     self.layers = tuple(stage.layers for stage in stages)
-    unit = functools.partial(unit_of(epsilon), padding="SAME" if same_padding else None, rngs=rngs)
+    unit = unit_of(epsilon=epsilon, same_padding=same_padding, rngs=rngs)
     self.stem = unit(in_channels, stem, (3,) * rank, strides=2)
 
     made, features = [], stem
@@ -191,9 +188,8 @@ class EfficientNet(Network):
             stride=stage.stride if layer == 0 else 1,
             expansion=stage.expansion,
             rank=rank,
-            epsilon=epsilon,
+            unit=unit,
             stochastic_depth_rate=stochastic_depth_rate * len(made) / sum(self.layers),
-            same_padding=same_padding,
             rngs=rngs,
           )
         )

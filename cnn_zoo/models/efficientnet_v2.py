@@ -1,13 +1,12 @@
 """EfficientNetV2 S, M, L and XL (Tan and Le 2021, EfficientNetV2: Smaller Models and Faster Training)."""
 
-import functools
 from typing import NamedTuple
 
 import jax
 from flax import nnx
 
 from cnn_zoo.layers import StochasticDepth
-from cnn_zoo.models.efficientnet import EfficientNet, MBConv, Stage, unit_of
+from cnn_zoo.models.efficientnet import EfficientNet, MBConv, Stage
 from cnn_zoo.models.registry import Setting, register
 
 # Table 4 and its larger versions in the authors' code: expansion, kernel, stride of the first layer, channels, layers.
@@ -76,21 +75,7 @@ class FusedMBConv(nnx.Module):
   The arguments are those of `MBConv`; with an expansion of 1 the k x k convolution is the whole block.
   """
 
-  def __init__(
-    self,
-    in_channels: int,
-    channels: int,
-    *,
-    kernel: int,
-    stride: int,
-    expansion: int,
-    rank: int = 2,
-    epsilon: float,
-    stochastic_depth_rate: float,
-    same_padding: bool = False,
-    rngs: nnx.Rngs,
-  ):
-    unit = functools.partial(unit_of(epsilon), padding="SAME" if same_padding else None, rngs=rngs)
+  def __init__(self, in_channels, channels, *, kernel, stride, expansion, rank=2, unit, stochastic_depth_rate, rngs):
     expanded = in_channels * expansion if expansion > 1 else channels
     self.expand = unit(in_channels, expanded, (kernel,) * rank, strides=stride)
     self.project = unit(expanded, channels, (1,) * rank, activation=None) if expansion > 1 else None

@@ -73,16 +73,16 @@ def draw_prediction(
   truth: int | np.ndarray | None = None,
   top: int = 5,
 ) -> None:
-  """Draws one prediction.
+  """Draws the input of a model and its prediction.
 
   Args:
     picture: the PNG to write. Its folder is made if need be.
-    info: as in `prediction_figure`, as are the others.
+    info: of the dataset. Its kind decides what is drawn.
     title: of the picture.
-    inputs: what the model was given.
-    answer: what the model predicts.
-    truth: the label, if it is known.
-    top: how many classes are shown.
+    inputs: the input as it is stored, uint8 or int16 [*spatial, channels].
+    answer: float [classes], the probabilities. For a scene uint8 [height, width], the class of each pixel.
+    truth: the true class, or label map, if it is known.
+    top: how many of the most probable classes to show, at most `SHOWN_BARS`. The true class is always shown.
 
   Raises:
     UserError: if the picture cannot be written.
@@ -99,17 +99,9 @@ def prediction_figure(
   truth: int | np.ndarray | None = None,
   top: int = 5,
 ) -> Figure:
-  """A figure of the input of a model and of its prediction.
-
-  Args:
-    info: of the dataset. Its kind decides what is drawn.
-    title: of the picture.
-    inputs: the input as it is stored, uint8 or int16 [*spatial, channels].
-    answer: float [classes], the probabilities. For a scene uint8 [height, width], the class of each pixel.
-    truth: the true class, or label map, if it is known.
-    top: how many of the most probable classes to show, at most `SHOWN_BARS`. The true class is always shown.
-  """
-  figure = _FIGURES[info.kind](info, inputs, answer, truth, min(top, SHOWN_BARS, len(info.class_names)))
+  """The figure that `draw_prediction` writes, from the same arguments."""
+  draw = _FIGURES.get(info.kind, _draw_bars)
+  figure = draw(info, inputs, answer, truth, min(top, SHOWN_BARS, len(info.class_names)))
   figure.suptitle(title if len(title) <= 75 else "…" + title[-74:], fontsize=11)
   return figure
 
@@ -230,6 +222,14 @@ def _draw_scene(info, scene, labels, truth, top):
   legend.set_axis_off()
   placed = {"loc": "center left", "frameon": False, "borderaxespad": 0, "labelspacing": 0.35, "fontsize": SMALL}
   legend.legend(handles=_legend(info.class_names, labels, truth), **placed)
+  return figure
+
+
+def _draw_bars(info, inputs, probabilities, truth, top):
+  """The figure of a kind that has none of its own: only the probabilities."""
+  del inputs
+  figure = new_figure(_bars_height(top))
+  _bars(figure.subplots(), info, probabilities, truth, top)
   return figure
 
 

@@ -83,7 +83,7 @@ def predict(
       raise UserError(
         f"step={run.step} predicts {example.name!r} with numbers that are not finite; give another --step"
       )
-    answer = scores.argmax(-1).astype(np.uint8) if info.kind == "scene" else softmax(scores)
+    answer = scores.argmax(-1).astype(np.uint8) if info.task == "segmentation" else softmax(scores)
     draw_prediction(picture, info, example.name, example.input, answer, example.truth, top)
     results.append({**_result(example, answer, info, top), "picture": str(picture)})
   print_table(_table(results, f"{config.model.name} on {config.data.name}, step {run.step}, {run.kind} weights"))
@@ -174,7 +174,7 @@ def _muted():
 def _result(example, answer, info, top):
   """What is reported of an answer, except the picture."""
   names, truth = info.class_names, example.truth
-  if info.kind == "scene":
+  if info.task == "segmentation":
     result = {"file": example.name, "pixels": shares(answer, names)}
     return result if truth is None else {**result, "truth": shares(truth, names)}
   classes = np.argsort(-answer, kind="stable")[:top]

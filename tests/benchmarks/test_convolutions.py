@@ -34,8 +34,8 @@ def test_select_shapes():
 
 @pytest.mark.parametrize("dtype", timing.DTYPES)
 def test_convolutions(dtype, small_peak):
-  told = []
-  report = convolutions.benchmark_convolutions(TINY, dtype=dtype, repeat=2, progress=told.append)
+  lines = []
+  report = convolutions.benchmark_convolutions(TINY, dtype=dtype, repeat=2, progress=lines.append)
   assert json.loads(json.dumps(report))["shapes"][1]["output_shape"] == [1, 14, 3]
   assert {"processor", "cores", "device", "versions"} == set(report["machine"])
   assert set(report["machine"]["versions"]) == {"python", "jax", "flax"}
@@ -46,7 +46,7 @@ def test_convolutions(dtype, small_peak):
       assert set(entry) == {"lax", "ours", "ours_over_lax"} and entry["ours"]["milliseconds"] > 0
       assert entry["ours_over_lax"] == pytest.approx(entry["lax"]["milliseconds"] / entry["ours"]["milliseconds"])
   assert list(report["geometric_means"]) == ["depthwise", "transposed", "all"]
-  assert [line.split(":")[0] for line in told] == [
+  assert [line.split(":")[0] for line in lines] == [
     "[1/2] tiny 5x6 4-4 3x3/2 depthwise",
     "[2/2] tiny 7 2-3 4/2 transposed",
   ]

@@ -17,8 +17,8 @@ from cnn_zoo.training.optimizers import create_optimizer
 
 
 def test_models():
-  told = []
-  report = models.benchmark_models(["lenet5"], batch=2, repeat=2, compare_lax=True, progress=told.append)
+  lines = []
+  report = models.benchmark_models(["lenet5"], batch=2, repeat=2, compare_lax=True, progress=lines.append)
   (row,) = json.loads(json.dumps(report))["models"]
   assert (row["model"], row["input_shape"], report["batch"]) == ("lenet5", [2, 32, 32, 1], 2)
   for kind in ("training", "inference"):
@@ -28,7 +28,7 @@ def test_models():
     assert ours["compile_seconds"] > 0 and ours["memory_bytes"] > 4 * 61_706  # at least the parameters
     assert report["geometric_means"][kind]["ours_over_lax"] == pytest.approx(row[kind]["ours_over_lax"])
   assert row["training"]["ours"]["memory_bytes"] > row["inference"]["ours"]["memory_bytes"]
-  assert told[0] == "[1/1] lenet5: compiling" and "lenet5: training, images/s: lax" in told[1]
+  assert lines[0] == "[1/1] lenet5: compiling" and "lenet5: training, images/s: lax" in lines[1]
   line = next(line for line in model_table(report).splitlines() if "training" in line)
   assert line.split()[:3] == ["lenet5", "32x32x1", "training"]
 

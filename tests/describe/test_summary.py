@@ -101,7 +101,7 @@ def test_stages():
     ("global_average_pool", "global_average_pool", (7, 7), (1, 1), (2048,), 0, (619, 619)),
     ("classifier", "Linear", None, None, (1000,), 1, (619, 619)),
   ]
-  assert table.depth == 50  # along the longest path: projections, which are beside it, are not layers of "50"
+  assert table.depth == 50  # along the longest path; projections, which are not on it, are not among the 50 layers
   for total in ("parameters", "multiply_adds", "activation_bytes"):
     assert sum(getattr(row, total) for row in table.stages) == getattr(table, total)
 
@@ -153,7 +153,7 @@ FAMILIES = (
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families(name):
-  """Its own stages cover all of it, and what it sees grows from row to row."""
+  """Its stages cover the whole model, and the receptive field grows from row to row."""
   setting = published_setting(name)
   model = abstract_model(name, in_channels=setting.input_shape[-1], num_classes=setting.num_classes)
   table = describe(model, setting.input_shape)

@@ -1,13 +1,15 @@
 """docs/extending.md: its examples are applied to a copy of the project, which then has everything that they add."""
 
 import os
-import pathlib
 import re
 import shutil
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).parents[2]
+import pytest
+
+from tests.helpers import ROOT
+
 GUIDE = (ROOT / "docs" / "extending.md").read_text()
 FENCE = r"```(python|diff)\n(.*?)```"
 
@@ -109,10 +111,11 @@ def apply(root, path, new, language, text):
   file.write_text(file.read_text().replace(before, after))
 
 
+@pytest.mark.slow
 def test_examples(tmp_path):
-  for folder in ("cnn_zoo", "configs"):
+  for folder in ("cnn_zoo", "configs", "tests/helpers"):
     shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-  (tmp_path / "tests" / "models").mkdir(parents=True)
+  (tmp_path / "tests" / "models").mkdir()
   shutil.copy(ROOT / "README.md", tmp_path)
   for _, *edit in edits():
     apply(tmp_path, *edit)

@@ -15,11 +15,11 @@ from tests.helpers.model_checks import QUICK, evaluated, images, traced_shape, t
 
 FEWER = {
   "googlenet.STEM": (8, 8, 12),
-  "googlenet.BLOCKS": dict.fromkeys(("3b", "4a", "4e"), Channels(4, 3, 4, 2, 4, 4)),
+  "googlenet.BLOCKS": dict.fromkeys(("3b", "4a", "4e"), Channels(8, 8, 8, 4, 4, 4)),
 }
 MEMBERS = {
-  "googlenet": Member(ranks(32, 32, 16), tables=FEWER),
-  "googlenet_paper": Member(ranks(32, 32, 16), {"stem": "separable"}, tables=FEWER),
+  "googlenet": Member(ranks(48, 96, 32), tables=FEWER),
+  "googlenet_paper": Member(ranks(48, 96, 32), {"stem": "separable"}, tables=FEWER),
 }
 FEATURES = {
   "GoogLeNet": "conv1 2, conv3 4, 3a 8, 3b 8, 4a 16, 4b 16, 4c 16, 4d 16, 4e 16, 5a 32, 5b 32",

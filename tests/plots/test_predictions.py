@@ -1,4 +1,4 @@
-"""The pictures of answers."""
+"""The pictures of predictions."""
 
 import itertools
 import os
@@ -31,6 +31,7 @@ INPUTS = {
   "scene": RNG.integers(0, 256, (8, 8, 3), np.uint8),
   "clip": RNG.integers(0, 256, (10, 8, 8, 3), np.uint8),
   "waveform": RNG.integers(-3000, 3000, (1000, 1), np.int16),
+  "another": RNG.integers(0, 256, (4, 4, 4, 1), np.uint8),  # a kind without a picture of its own
 }
 
 
@@ -44,7 +45,7 @@ def answer(kind):
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_pictures(kind, tmp_path):
-  """Equal bytes from equal answers, others from others."""
+  """Equal predictions give equal bytes, others do not."""
   truth = LABELS.T if kind == "scene" else 6
   pictures = [tmp_path / "new" / "folder" / f"{name}.png" for name in ("one", "again", "truth")]
   for picture, right in zip(pictures, (None, None, truth), strict=True):
@@ -63,7 +64,7 @@ def test_unwritable_folder(tmp_path):
     draw_prediction(tmp_path / "file" / "x" / "a.png", make_info("image"), "", INPUTS["image"], PROBABILITIES)
 
 
-@pytest.mark.parametrize("kind", ["image", "clip", "waveform"])
+@pytest.mark.parametrize("kind", ["image", "clip", "waveform", "another"])
 @pytest.mark.parametrize(
   ("top", "truth", "shown"),
   [
@@ -81,6 +82,12 @@ def test_bars(kind, top, truth, shown):
   assert [bar.get_width() for bar in axis.patches] == PROBABILITIES[order].tolist()
   expected = [to_rgba(GREEN if k == truth else BLUE) for k in order]
   assert [bar.get_facecolor() for bar in axis.patches] == expected
+
+
+def test_kind_without_a_figure():
+  info = make_info("image")._replace(kind="volume")
+  (axis,) = prediction_figure(info, "", np.zeros((4, 4, 4, 1), np.uint8), PROBABILITIES, top=3).axes
+  assert [bar.get_width() for bar in axis.patches] == sorted(PROBABILITIES, reverse=True)[:3]
 
 
 def test_no_more_bars_than_there_is_room_for():

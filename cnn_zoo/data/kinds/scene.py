@@ -82,8 +82,8 @@ def _view_labels(labels: np.ndarray, size: int, view: pixels.View) -> np.ndarray
     labels = labels[top : top + height, left : left + width]
   labels = _nearest(labels, size, size)
   if view.matrix is not None:
-    border: dict = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": IGNORE}
-    labels = cv2.warpAffine(labels, view.matrix, (size, size), flags=cv2.INTER_NEAREST, **border)
+    flags, border = cv2.INTER_NEAREST, cv2.BORDER_CONSTANT
+    labels = cv2.warpAffine(labels, view.matrix, (size, size), flags=flags, borderMode=border, borderValue=IGNORE)
   return labels[:, ::-1] if view.flip else labels
 
 
