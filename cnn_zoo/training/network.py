@@ -1,4 +1,4 @@
-"""The model that a configuration describes, taken apart into its graph and its arrays."""
+"""The model that a configuration describes, split into its graph and its arrays."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Network:
-  """A model taken apart: its graph, which is code, and its arrays, which the state holds.
+  """A model split into its graph, which is code, and its arrays, which the state holds.
 
   Args:
     model: it is not changed.
@@ -34,7 +34,7 @@ class Network:
     self.params, self.batch_stats, self._rest = map(nnx.to_pure_dict, states)
 
   def module(self, params: Any, batch_stats: Any) -> nnx.Module:
-    """The model put together from these arrays, in training mode."""
+    """The model with these arrays, in training mode."""
     return nnx.merge(self._graph, params, batch_stats, self._rest)
 
 
@@ -66,7 +66,7 @@ def build_network(config: ConfigDict, num_classes: int, channels: int, dtype=jnp
     dtype: what the model computes in; parameters are float32.
 
   Returns:
-    The model, taken apart.
+    The model, split.
 
   Raises:
     UserError: `config.model` has an option, or a convolution, that the architecture does not take.

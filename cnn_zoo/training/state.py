@@ -33,12 +33,12 @@ class TrainState:
 
 
 def tensor_name(path: Sequence) -> str:
-  """The name of an array of {"params", "batch_stats"} by its path there, as "blocks.3.expand.kernel"."""
+  """The name of an array of {"params", "batch_stats"}, such as "blocks.3.expand.kernel", from its path."""
   return ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path[1:])
 
 
 def tensor_shapes(weights: dict) -> dict[str, tuple[int, ...]]:
-  """{name: shape} of all arrays of {"params", "batch_stats"}, whether numbers are in them or shapes alone."""
+  """{name: shape} of all arrays of {"params", "batch_stats"}, of numbers or of shapes alone."""
   return {tensor_name(path): tuple(x.shape) for path, x in jax.tree.leaves_with_path(weights)}
 
 

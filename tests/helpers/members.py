@@ -14,7 +14,7 @@ class Member:
     fixed: {model: values that replace the fixed ones of its registry entry}.
     tables: values of constants, by where they are in cnn_zoo.models.
     quick: whether it is small enough to compute its training step at rank 3.
-    zeros: whether its classifier starts at zero, so that a gradient reaches nothing before it.
+    reached: the only parts of the model that a gradient reaches at first, where the classifier starts at zero.
   """
 
   sizes: Mapping[int, int]
@@ -22,7 +22,7 @@ class Member:
   fixed: Mapping = dataclasses.field(default_factory=dict)
   tables: Mapping = dataclasses.field(default_factory=dict)
   quick: bool = True
-  zeros: bool = False
+  reached: tuple[str, ...] = ()
 
 
 def ranks(image: int, waveform: int | None = None, clip: int | None = None) -> dict[int, int]:

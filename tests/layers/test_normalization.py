@@ -140,3 +140,14 @@ def test_two_values_per_channel_are_normalised():
   y = layer(jnp.asarray([[[[1.0, 2.0]]], [[[7.0, 2.0]]]]))
   np.testing.assert_allclose(y[:, 0, 0, 0], [-1, 1], atol=1e-5)
   np.testing.assert_allclose(layer.variance[...], [18, 0], atol=1e-5)
+
+
+def test_forward_mode_in_evaluation():
+  """Evaluation is affine: the tangent is the difference of two outputs."""
+  layer = BatchNorm(3)
+  layer.mean.set_value(jnp.asarray([1.0, -2.0, 0.5]))
+  layer.variance.set_value(jnp.asarray([4.0, 0.25, 1.0]))
+  layer.eval()
+  x, v = jax.random.normal(jax.random.key(0), (2, 4, 5, 3))
+  y, tangent = jax.jvp(layer, (x,), (v,))
+  np.testing.assert_allclose(tangent, layer(x + v) - y, atol=1e-5)

@@ -15,7 +15,9 @@ from tests.helpers.members import FULLY_CONNECTED, RESNET, VGG, Member, one_bloc
 from tests.helpers.model_checks import check_gradients, evaluated, images, shrink, trained
 
 MEMBERS = {
-  "fcn8s": Member({2: 40}, FULLY_CONNECTED, {"vgg16": {"layers": (1, 1, 1, 1, 1)}}, VGG, zeros=True),
+  "fcn8s": Member(
+    {2: 40}, FULLY_CONNECTED, {"vgg16": {"layers": (1, 1, 1, 1, 1)}}, VGG, reached=("classifier", "scores")
+  ),
   "fcn_resnet18": Member(ranks(33), fixed=one_block("resnet18"), tables=RESNET, quick=False),
 }
 FEATURES = {

@@ -1,4 +1,4 @@
-"""scripts/import_weights.py: from a file of published weights to a folder that eval.py and train.py take."""
+"""Importing: from a file of published weights to a folder that eval.py and train.py take."""
 
 import concurrent.futures
 import json
@@ -66,7 +66,7 @@ def imported(state, tmp_path_factory):
 
 
 def trained_for(monkeypatch, num_classes, labels=()):
-  """Colour images of 32 x 32 pixels, encoded and not, in the place of every dataset."""
+  """Colour images of 32 x 32 pixels, encoded and not, instead of every dataset."""
   images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
   records = [
     {"image": cv2.imencode(".png", image[..., ::-1])[1].tobytes(), "label": label}
@@ -127,13 +127,14 @@ def test_training_in_the_folder_of_imported_weights_is_refused(imported):
     train(config, imported)
 
 
-def test_video_weights_are_to_start_from(tmp_path):
-  """Those of Kinetics know 400 classes, the dataset of clips has 101."""
+def test_video_weights_are_to_start_from(tmp_path, capsys):
+  """Those of Kinetics have 400 classes, the dataset of clips has 101."""
   shapes = golden.golden("mc3_18")["state_dict"]
   write_safetensors(tmp_path / "weights.safetensors", {name: np.zeros(s, np.float32) for name, s in shapes.items()})
-  done = run(model="mc3_18", weights=tmp_path / "weights.safetensors", source="torchvision", out=tmp_path / "out")
-  assert done.returncode == 0, done.stderr
-  assert "they have 400 classes, ucf101 has 101" in done.stdout and "--config=configs/mc3_18.py:DATASET" in done.stdout
+  config = load_config(f"{ROOT}/configs/mc3_18.py:{data.SPECS['moving_digits'].published}")
+  import_weights(config, tmp_path / "weights.safetensors", "torchvision", tmp_path / "out")
+  out = capsys.readouterr().out
+  assert "they have 400 classes, ucf101 has 101" in out and "--config=configs/mc3_18.py:DATASET" in out
   config = json.loads((tmp_path / "out" / "config.json").read_text())
   assert (config["task"], config["data"]["name"], config["data"]["frames"]) == ("classification", "ucf101", 16)
   with pytest.raises(
@@ -162,25 +163,39 @@ def test_normalization():
 
 
 def test_mistakes(state, tmp_path):
-  """One line, exit code 2, nothing written."""
+  """One line, and nothing is written."""
   good, bad, there = tmp_path / "good.safetensors", tmp_path / "bad.safetensors", tmp_path / "there"
   good.write_bytes(b"")
   wrong = {name: x for name, x in state.items() if name not in ("bn1.weight", "fc.weight")}
   write_safetensors(bad, wrong | {"fc.weight": state["fc.weight"].T, "head.weight": state["bn1.bias"]})
   there.mkdir()
   (there / "file").touch()
-  usual = {"model": MODEL, "weights": bad, "source": "torchvision", "out": tmp_path / "out"}
+  usual = {"model": MODEL, "weights": bad, "out": tmp_path / "out"}
   cases = [
     ({}, "1 missing: bn1.weight; 1 surplus: head.weight; 1 misshapen: fc.weight (512, 1000) instead of (1000, 512)"),
-    ({"weights": None}, "--weights is missing; valid: --model=NAME --weights=FILE --source=torchvision|timm --out=DIR"),
-    ({"model": "resnet19"}, "model='resnet19' is not known; did you mean resnet1"),
     ({"model": "lenet5"}, "source='torchvision' has no weights for a LeNet5"),
-    ({"source": "keras"}, "<torchvision|timm>"),
     ({"out": there}, "is there already; valid: a new or an empty folder"),
     ({"weights": tmp_path / "none.pth"}, "does not exist"),
     ({"weights": tmp_path / "weights.npz"}, "must end in .safetensors, .pth"),
     ({"weights": good}, "is damaged, or is not a safetensors file"),
     ({"weights": WEIGHTS / "malicious_zip.pth"}, "refers to posix.system, which could run code"),
+  ]
+  for changes, says in cases:
+    flags = {**usual, **changes}
+    config = load_config(f"{ROOT}/configs/{flags['model']}.py:imagenet")
+    with pytest.raises(UserError) as error:
+      import_weights(config, flags["weights"], "torchvision", flags["out"])
+    assert says in str(error.value) and "\n" not in str(error.value), changes
+  assert not (tmp_path / "out").exists() and [path.name for path in there.iterdir()] == ["file"]
+
+
+def test_flags(tmp_path):
+  """One line, exit code 2."""
+  usual = {"model": MODEL, "weights": "a.pth", "source": "torchvision", "out": tmp_path / "out"}
+  cases = [
+    ({"weights": None}, "--weights is missing; valid: --model=NAME --weights=FILE --source=torchvision|timm --out=DIR"),
+    ({"model": "resnet19"}, "model='resnet19' is not known; did you mean resnet1"),
+    ({"source": "keras"}, "<torchvision|timm>"),
   ]
 
   def outcome(changes):
@@ -191,4 +206,3 @@ def test_mistakes(state, tmp_path):
       assert done.returncode == 2, (changes, done.stderr)
       assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: "), (changes, done.stderr)
       assert says in done.stderr, changes
-  assert not (tmp_path / "out").exists() and [path.name for path in there.iterdir()] == ["file"]

@@ -14,34 +14,20 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.runs.evaluation import evaluate
 from cnn_zoo.runs.prediction import answers, predict, read_input, read_test, shares, softmax
 from cnn_zoo.runs.saved import open_run
-from cnn_zoo.training.checkpoints import Checkpoints
-from cnn_zoo.training.mesh import create_mesh
-from cnn_zoo.training.programs import Programs
 from tests.helpers import runner
 
 PREDICT = "scripts/predict.py"
 TINY_UNET = {"model.features": 4, "model.depth": 2, "data.image_size": 32}
 
 
-def save_run(workdir, name, fields, change=lambda state: state):
-  """A run that has not trained: its checkpoint holds the initial weights."""
-  config = runner.load(name, **fields)
-  state = change(Programs(config, create_mesh(), prepared=False).initial_state())
-  checkpoints = Checkpoints(workdir / "checkpoints", keep=1, metric="top1")
-  checkpoints.save(1, state, {"config": config.to_dict()}, None)
-  checkpoints.close()
-  (workdir / "config.json").write_text(json.dumps(config.to_dict()))
-  return workdir
-
-
 @pytest.fixture(scope="module")
 def images_run(tmp_path_factory):
-  return save_run(tmp_path_factory.mktemp("images"), "lenet5", {"eval.batch_size": 100})
+  return runner.save_untrained(tmp_path_factory.mktemp("images"), "lenet5", {"eval.batch_size": 100})
 
 
 @pytest.fixture(scope="module")
 def scenes_run(tmp_path_factory):
-  return save_run(tmp_path_factory.mktemp("scenes"), "unet", TINY_UNET)
+  return runner.save_untrained(tmp_path_factory.mktemp("scenes"), "unet", TINY_UNET)
 
 
 def write_images(config, number, folder):
@@ -114,7 +100,7 @@ def test_scenes(scenes_run, tmp_path):
   ("name", "fields"), [("m5", {}), ("c3d", {"model.width": 0.03125, "model.hidden_features": 8})]
 )
 def test_waveforms_and_clips(name, fields, tmp_path):
-  run = open_run(None, save_run(tmp_path, name, fields), prepared=False)
+  run = open_run(None, runner.save_untrained(tmp_path, name, fields), prepared=False)
   if name == "m5":
     wavfile.write(tmp_path / "example", 8000, np.random.default_rng(0).integers(-9000, 9000, 8000, np.int16))
   else:
@@ -129,7 +115,7 @@ def test_waveforms_and_clips(name, fields, tmp_path):
 
 def test_dataset_that_is_not_prepared(tmp_path):
   """Only its records need it; the names of its classes are not known, but their numbers are."""
-  save_run(tmp_path, "lenet5", {"data.name": "cifar10"})
+  runner.save_untrained(tmp_path, "lenet5", {"data.name": "cifar10"})
   cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 9), np.uint8))
   (result,) = predict(tmp_path, [str(tmp_path / "a.png")], top=10)
   assert sorted(name for name, _ in result["classes"]) == list("0123456789")
@@ -274,9 +260,10 @@ def test_answers_that_are_not_finite(tmp_path):
     return jax.tree.map(lambda x: x * np.nan if x.ndim == 4 else x, state)
 
   with pytest.raises(UserError, match=r"^step=1 predicts 'digits-test-0' with numbers that are not finite; give an"):
-    predict(save_run(tmp_path, "lenet5", {}, spoil), test=1)
+    predict(runner.save_untrained(tmp_path, "lenet5", {}, spoil), test=1)
 
 
+@pytest.mark.slow
 def test_command(images_run, tmp_path):
   """As a person types it, and one line for mistakes, whatever the libraries that decode would say."""
   flipped = bytearray(cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))[1].tobytes())

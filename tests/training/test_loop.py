@@ -22,6 +22,7 @@ ABSURD = {
 }
 
 
+@pytest.mark.slow
 def test_it_learns(whole_run):
   steps = [row["step"] for row in runner.rows(whole_run)]
   assert steps == [*range(4, 90, 4), 90]
@@ -74,32 +75,33 @@ def test_without_a_validation_set_the_test_set_is_evaluated(tmp_path):
   assert {name: rows[-1][name] for name in result} == result
 
 
-@pytest.mark.parametrize("name", ["lenet5", "efficientnet_b0"])
-def test_x64(name, tmp_path):
+@pytest.mark.slow
+def test_x64(tmp_path):
   """With JAX_ENABLE_X64 everything that is learned stays float32."""
-  small = runner.TINY_EFFICIENTNET if name == "efficientnet_b0" else {}
-  fields = {**small, "steps": 2, "batch_size": 16, "ema_decay": 0.9}
-  runner.train_process(name, tmp_path, fields, JAX_ENABLE_X64="1")
-  config = runner.load(name, **fields)
+  fields = {**runner.TINY_EFFICIENTNET, "steps": 2, "batch_size": 16, "ema_decay": 0.9}
+  runner.train_process("efficientnet_b0", tmp_path, fields, JAX_ENABLE_X64="1")
+  config = runner.load("efficientnet_b0", **fields)
   dtypes = jax.tree.map(lambda x: x.dtype, runner.saved_state(tmp_path, config))
   assert dtypes == jax.tree.map(lambda x: x.dtype, Programs(config, create_mesh()).shapes)
   assert np.isfinite(runner.losses(tmp_path)).all()
 
 
+@pytest.mark.slow
 def test_without_jit(tmp_path):
   """JAX_DISABLE_JIT is for debugging; the losses are those of compiled programs."""
-  fields = {"steps": 2, "log_every_steps": 1, "eval.batch_size": 512}
+  fields = {"steps": 1, "log_every_steps": 1, "data.validation": 0.0, "eval.batch_size": 360}
   runner.train_process("lenet5", tmp_path / "eager", fields, JAX_DISABLE_JIT="1")
   train(runner.load("lenet5", **fields), tmp_path / "compiled")
-  for split in ("train", "val", "test"):
-    eager, compiled = ([row["loss"] for row in runner.rows(tmp_path / run, split)] for run in ("eager", "compiled"))
-    assert len(eager) == len(compiled) > 0 and eager == pytest.approx(compiled, rel=1e-4)
+  for split in ("train", "test"):
+    (eager,), (compiled,) = (runner.rows(tmp_path / run, split) for run in ("eager", "compiled"))
+    assert eager["loss"] == pytest.approx(compiled["loss"], rel=1e-4)
 
 
 def finite(state):
   return all(np.isfinite(x).all() for x in jax.tree.leaves(state))
 
 
+@pytest.mark.slow
 def test_not_finite(tmp_path):
   """One line, exit code 1, and what is saved can be used."""
   _, err = runner.train_process("lenet5", tmp_path / "run", ABSURD, code=1)

@@ -13,11 +13,12 @@ import pytest
 
 from cnn_zoo.data.batches import _Stream
 from cnn_zoo.errors import UserError
-from cnn_zoo.runs.evaluation import evaluate
 from cnn_zoo.training import loop
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
 from tests.helpers import runner
+
+pytestmark = pytest.mark.slow  # processes and whole runs
 
 
 def check_same(workdir, whole, config):
@@ -146,14 +147,6 @@ def test_finished(whole_run, capfd):
   assert (whole_run / "metrics.jsonl").read_bytes() == before
   err = capfd.readouterr().err
   assert "this run is finished: step 90 of 90" in err and "--restart" in err
-
-
-def test_many_blocks_are_evaluated(tmp_path):
-  """Where names of blocks have two digits, their order in a checkpoint is another than in the model."""
-  fields = {**runner.TINY_EFFICIENTNET, "model.depth": 1.0, "steps": 1}
-  expected = train(runner.load("efficientnet_b0", **fields), tmp_path)
-  result = evaluate(None, tmp_path)
-  assert result["loss"] == pytest.approx(expected["loss"], rel=1e-6)
 
 
 SHORT = {"steps": 4, "batch_size": 32, "log_every_steps": 2, "schedule.name": "constant"}
