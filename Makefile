@@ -5,6 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+FAST := $(addprefix tests/, test_errors.py test_public_names.py layers tasks \
+  $(addprefix convolutions/test_, arithmetic.py initializers.py separation.py variants.py) \
+  $(addprefix models/test_, published.py registry.py) \
+  $(addprefix pretrained/test_, files.py inflation.py loading.py state_dicts.py) \
+  $(addprefix data/, kinds test_decode.py) \
+  $(addprefix training/test_, logging.py optimizers.py schedules.py settings.py))
+
 .PHONY: train test test-fast lint format clean
 
 train: $(VENV)/run
@@ -14,9 +21,10 @@ train: $(VENV)/run
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Under two minutes, for use while working: all that neither trains, nor starts processes, nor runs whole networks.
+# Under two minutes, for use while working: sizes, layers, tasks, the registry and published costs, settings, schedules,
+# optimizers, weights, reading data and errors. It leaves out what trains, starts processes or runs whole networks.
 test-fast: $(VENV)/dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(FAST)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -7,20 +7,35 @@ import pytest
 
 import train
 from cnn_zoo import command_line
+from cnn_zoo.training.loop import train as train_run
 from tests.helpers import ROOT, runner
 
 LENET5 = "--config=configs/lenet5.py"
 
-SYNTAX = "def get_config():\n  return (\n"
-NAN = """from configs import base
+# Files that --config names.
+FILES = {
+  "syntax.py": b"def get_config():\n  return (\n",
+  "raises.py": b"from configs import base\n\n\ndef get_config():\n  return base.get_config()['optimiser']\n",
+  "latin1.py": 'NAME = "Maß"\n'.encode("latin-1"),
+  "none.py": b"def get_config():\n  pass\n",
+  "nothing.py": b"",
+  "nan.py": b"""from configs import base
 
 
 def get_config():
   config = base.get_config()
   config.optimizer.learning_rate = float("nan")
   return config
-"""
-RAISES = "from configs import base\n\n\ndef get_config():\n  return base.get_config()['optimiser']\n"
+""",
+}
+WRITTEN = {
+  "syntax.py": "syntax.py' has a syntax error in line 2",
+  "raises.py": "raises.py' raises KeyError in line 5",
+  "latin1.py": "latin1.py' has a syntax error",
+  "none.py": "none.py': get_config returns a NoneType; valid: a ConfigDict",
+  "nothing.py": "nothing.py' raises AttributeError: module 'cnn_zoo_config' has no attribute 'get_config'",
+  "nan.py": "config.optimizer.learning_rate=nan is not valid; valid: a number",
+}
 
 # What is typed after train.py, and what the line says. Found before a device is used.
 TYPED = {
@@ -144,17 +159,51 @@ def forget_flags():
     every[flag].unparse()
 
 
-@pytest.mark.parametrize("case", TYPED)
-def test_mistake(case, tmp_path, capsys, monkeypatch):
-  """In this process: the same functions that train.py calls, with the same flags."""
-  typed, says = TYPED[case]
+@pytest.fixture
+def mistake(capsys, monkeypatch, tmp_path):
+  """A function of what is typed and what the line says: calls what train.py calls, in this process."""
   monkeypatch.chdir(ROOT)
-  forget_flags()
-  argv = ["train.py", f"--workdir={tmp_path / 'run'}", *typed]
-  with pytest.raises(SystemExit) as exit_:
-    command_line.run(train.main, argv)
-  assert exit_.value.code == 2
-  check_line(capsys.readouterr().err, says)
+
+  def run(typed, says):
+    forget_flags()
+    with pytest.raises(SystemExit) as exit_:
+      command_line.run(train.main, ["train.py", f"--workdir={tmp_path / 'run'}", *typed])
+    assert exit_.value.code == 2
+    check_line(capsys.readouterr().err, says)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+  return run
+
+
+@pytest.mark.parametrize("case", TYPED)
+def test_mistake(case, mistake):
+  mistake(*TYPED[case])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_mistake_in_a_file(name, mistake, tmp_path):
+  (tmp_path / name).write_bytes(FILES[name])
+  mistake([f"--config={tmp_path / name}"], WRITTEN[name])
+
+
+def test_dataset_that_is_not_prepared(mistake, monkeypatch, tmp_path):
+  monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+  mistake(["--config=configs/lenet5.py:cifar10"], "run: python scripts/prepare_data.py cifar10 --directory=")
+
+
+def test_folders(mistake, capsys, tmp_path):
+  """One that cannot be written, and one that holds another run."""
+  (tmp_path / "file").write_text("")
+  mistake([LENET5, f"--workdir={tmp_path}/file/run"], "/file/run' cannot be written: Not a directory; give another")
+  other = tmp_path / "other"
+  train_run(runner.load("lenet5", steps=1), other)
+  capsys.readouterr()  # its log
+  workdir = f"--workdir={other}"
+  longer = [LENET5, workdir, f"--config.compilation_cache={runner.CACHE}", "--config.steps=2"]
+  mistake(longer, "holds a run of another length (steps: 1 -> 2), on which the cosine")
+  small = [f"--config.{field}={value}" for field, value in runner.TINY_EFFICIENTNET.items()]
+  mistake(["--config=configs/efficientnet_b0.py", workdir, *small], "model.name: 'lenet5' -> 'efficientnet_b0'")
+  assert runner.saved_steps(other) == [1]
 
 
 @pytest.mark.parametrize(
@@ -185,58 +234,15 @@ def test_commands(typed, says, capsys):
 
 
 def test_processes(tmp_path):
-  """As a person types it."""
-  (tmp_path / "file").write_text("")
-  (tmp_path / "syntax.py").write_text(SYNTAX)
-  (tmp_path / "raises.py").write_text(RAISES)
-  (tmp_path / "latin1.py").write_bytes('NAME = "Maß"\n'.encode("latin-1"))
-  (tmp_path / "nan.py").write_text(NAN)
-  (tmp_path / "none.py").write_text("def get_config():\n  pass\n")
-  (tmp_path / "empty").mkdir()
+  """As a person types it, also on several devices."""
   workdir = f"--workdir={tmp_path / 'run'}"
-  other = tmp_path / "other"
-  runner.train_process("lenet5", other, {"steps": 1})
   eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-  empty = {"TFDS_DATA_DIR": str(tmp_path / "empty")}
-  small = [f"--config.{field}={value}" for field, value in runner.TINY_EFFICIENTNET.items()]
+  does_not_divide = "config.batch_size=60 does not divide over 8 devices; valid: multiples of 8"
   cases = [
     ([workdir], {}, "--config is missing"),
-    (["--config=configs/lenet.py", workdir], {}, "did you mean configs/lenet5.py"),
-    ([f"--config={tmp_path}/syntax.py", workdir], {}, "syntax.py' has a syntax error in line 2"),
-    ([f"--config={tmp_path}/raises.py", workdir], {}, "raises.py' raises KeyError in line 5"),
-    ([f"--config={tmp_path}/latin1.py", workdir], {}, "latin1.py' has a syntax error"),
-    ([f"--config={tmp_path}/nan.py", workdir], {}, "config.optimizer.learning_rate=nan is not valid; valid: a number"),
-    ([f"--config={tmp_path}/none.py", workdir], {}, "none.py': get_config returns a NoneType; valid: a ConfigDict"),
     ([LENET5, workdir, "--config.batchsize=3"], {}, "config has no field 'batchsize'; did you mean batch_size"),
-    ([LENET5, workdir, "--config.seed=one"], {}, "config.seed='one' is not valid; valid: a whole number"),
-    ([LENET5, workdir, "--nonsense"], {}, "Unknown command line flag 'nonsense'"),
-    (
-      [LENET5, workdir, "--config.batch_size=60"],
-      eight,
-      "config.batch_size=60 does not divide over 8 devices; valid: m",
-    ),
+    ([LENET5, workdir, "--config.batch_size=60"], eight, does_not_divide),
     ([LENET5, workdir, "--config.accumulate=3"], eight, "8 devices x config.accumulate=3; valid: multiples of 24"),
-    ([LENET5, f"--workdir={tmp_path}/file/run"], {}, "/file/run' cannot be written: Not a directory; give another"),
-    (
-      [LENET5, f"--workdir={other}", "--config.steps=2"],
-      {},
-      "holds a run of another length (steps: 1 -> 2), on which the cosine",
-    ),
-    (
-      ["--config=configs/efficientnet_b0.py", f"--workdir={other}", *small],
-      {},
-      "model.name: 'lenet5' -> 'efficientnet_b0'",
-    ),
-    (
-      ["--config=configs/lenet5.py:cifar10", workdir],
-      empty,
-      "run: python scripts/prepare_data.py cifar10 --directory=",
-    ),
-    (
-      [LENET5, workdir, "--config.data.image_size=16"],
-      {},
-      "left for layer c5; valid: config.data.image_size of at least 32",
-    ),
   ]
 
   def run(case):
@@ -247,8 +253,7 @@ def test_processes(tmp_path):
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     for err, says in pool.map(run, cases):
       check_line(err, says)
-  assert not (tmp_path / "run" / "metrics.jsonl").exists()
-  assert runner.saved_steps(other) == [1]
+  assert not (tmp_path / "run").exists()
 
 
 def parsed(*typed):

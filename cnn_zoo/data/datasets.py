@@ -142,7 +142,7 @@ def held_out_indices(number: int, share: float) -> np.ndarray:
 
   The choice is pseudo-random and fixed: it depends on the number of records and on the share, not on the seed of a run,
   the number of processes or anything else. A larger share holds out the same records and more. Classes are about as
-  frequent in both parts.
+  frequent in both parts. Records that belong together, such as clips of one video of UCF101, may be in both.
 
   Example:
     >>> from cnn_zoo.data.datasets import held_out_indices

@@ -125,6 +125,8 @@ def _transparent(data: bytes):
   try:
     image = Image.open(io.BytesIO(data))
     return image if image.has_transparency_data else None
+  except Image.DecompressionBombError as error:
+    raise CorruptRecordError(f"an image that may be transparent is too large: {error}") from error
   except Exception:  # of many kinds; whether it is an image at all, OpenCV says
     return None
 

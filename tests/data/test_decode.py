@@ -116,6 +116,14 @@ def test_transparent_colours_are_composited_on_white(mode, transparency):
   assert result[2:].reshape(-1, 3).tolist() == [list(image.convert("RGB").getpixel((0, 3)))] * 8
 
 
+def test_a_transparent_image_that_is_too_large(monkeypatch):
+  """It is refused; what is under transparency never shows."""
+  data = pillow(np.zeros((6, 6, 4), np.uint8), "RGBA", format="png")
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+  with pytest.raises(CorruptRecordError, match="an image that may be transparent is too large: Image size"):
+    decode_image(data, 3)
+
+
 def test_a_cut_off_transparent_image():
   data = pillow(np.random.default_rng(0).integers(0, 256, (40, 40, 4), dtype=np.uint8), "RGBA", format="png")
   with pytest.raises(CorruptRecordError, match="not a complete image"):

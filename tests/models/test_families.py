@@ -60,7 +60,7 @@ def batch_of(member, rank):
 
 def check_gradient(member, logits, gradient):
   """Every parameter gets a finite gradient that is not zero, except those before a classifier that starts at zero."""
-  assert np.isfinite(logits).all() and (member.reached or np.ptp(logits, 0).min() > 0)
+  assert np.isfinite(logits).all() and (member.reached or np.ptp(logits.reshape(-1, 5), 0).min() > 0)
   for path, g in jax.tree_util.tree_leaves_with_path(gradient):
     reached = not member.reached or path[0].key in member.reached
     assert np.isfinite(g).all() and (np.abs(g).max() > 0) == reached, jax.tree_util.keystr(path)
@@ -75,7 +75,7 @@ def test_training(name, member):
     models = [create_model(name, rngs=nnx.Rngs(0), **arguments(name, rank, remat=remat)) for remat in (False, True)]
     pixels = x.shape[1:-1] if name.startswith(DENSE_PREDICTION) else ()
     logits, _, statistics = check_gradients(models, x, (4, *pixels, 5))
-    assert np.isfinite(logits).all() and np.ptp(logits, 0).min() > 0
+    assert np.isfinite(logits).all() and np.ptp(logits.reshape(-1, 5), 0).min() > 0
     for path, statistic in jax.tree_util.tree_leaves_with_path(statistics):
       assert (statistic != ("variance" in str(path))).any(), path
   else:

@@ -15,7 +15,7 @@ from tests.helpers.model_checks import QUICK, evaluated, images, traced_shape, t
 
 FEWER = {
   "googlenet.STEM": (8, 8, 12),
-  "googlenet.BLOCKS": dict.fromkeys(("3b", "4a", "4e"), Channels(8, 8, 8, 4, 4, 4)),
+  "googlenet.BLOCKS": dict.fromkeys(("3b", "4a", "4e", "5b"), Channels(8, 8, 8, 8, 8, 8)),
 }
 MEMBERS = {
   "googlenet": Member(ranks(48, 96, 32), tables=FEWER),
@@ -175,8 +175,8 @@ SMALL = Channels(8, 8, 8, 4, 4, 4)
 
 @pytest.fixture
 def small(monkeypatch):
-  """Four blocks of few channels: each kind of place in the network once."""
-  monkeypatch.setattr(googlenet, "BLOCKS", dict.fromkeys(("3b", "4a", "4d", "4e"), SMALL))
+  """Five blocks of few channels: each kind of place in the network once."""
+  monkeypatch.setattr(googlenet, "BLOCKS", dict.fromkeys(("3b", "4a", "4d", "4e", "5b"), SMALL))
   monkeypatch.setattr(googlenet, "STEM", (8, 8, 12))
   monkeypatch.setattr(googlenet, "AUXILIARY_UNITS", 16)
 

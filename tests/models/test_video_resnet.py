@@ -173,7 +173,7 @@ def test_bfloat16_computes_in_bfloat16_and_answers_in_float32():
     model = nnx.merge(graph, state)
     return model.stages[0][0](model.stem(x.astype(model.dtype))), model(x)
 
-  inner, logits = jax.eval_shape(run, state, jax.ShapeDtypeStruct((1, 4, 16, 16, 3), jnp.float32))
+  inner, logits = jax.eval_shape(run, state, jax.ShapeDtypeStruct((2, 4, 16, 16, 3), jnp.float32))
   assert (inner.dtype, logits.dtype) == (jnp.bfloat16, jnp.float32)
 
 
