@@ -85,7 +85,8 @@ def max_pool(
   """The largest element of each window: [batch, *spatial, channels] -> [batch, *output, channels].
 
   With `ceil_mode` a last window which reaches beyond the input counts too if it begins within (as in Caffe and
-  PyTorch): ceil((size - window) / strides) + 1 outputs instead of floor. The gradient goes to the first of equals.
+  PyTorch): ceil((size - window) / strides) + 1 outputs instead of floor. The gradient goes to the first of equals. A
+  window that holds NaN gives NaN, but XLA's own operations on a CPU (`lowering("lax")`) may lose it.
 
   Args:
     x: as in `average_pool`.
