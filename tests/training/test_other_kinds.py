@@ -35,7 +35,6 @@ def scenes_run(tmp_path_factory):
   return workdir, train(runner.load("unet", **UNET), workdir)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "fields"),
   [
@@ -57,7 +56,6 @@ def test_a_model_of_images_takes_waveforms():
   assert (config.model.rank, config.data.image_size) == (3, 112)
 
 
-@pytest.mark.slow
 def test_mean_iou_of_devices_and_processes_is_scikit_learns(scenes_run):
   """300 scenes in batches of 80: the last one is uneven, on eight devices and in two processes."""
   workdir, last = scenes_run
@@ -85,7 +83,6 @@ def test_mean_iou_of_devices_and_processes_is_scikit_learns(scenes_run):
   assert last["mean_iou"] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.slow
 def test_a_resumed_run_of_segmentation_writes_the_same_bytes(scenes_run, tmp_path):
   workdir, _ = scenes_run
   resumed = tmp_path / "run"
@@ -106,7 +103,6 @@ def test_every_dataset_has_settings_and_a_rank():
     assert len(data.input_shape(config.data, info)) - 1 == config.model.rank
 
 
-@pytest.mark.slow
 def test_what_crosses_between_devices(tmp_path):
   """The gradients and the other sums together, and the whole numbers of the confusion matrix."""
   fields = {**UNET, "steps": 1, "batch_norm.group_size": 1, "convolution_lowering": "lax", "compilation_cache": ""}
