@@ -1,32 +1,49 @@
-# Both commands work from nothing: they make a virtual environment in .venv and install what is missing.
+# Every command works from nothing: it makes a virtual environment in .venv and installs the project there, editable.
+# A changed pyproject.toml installs again.
 PYTHON ?= python3
 VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test lint format clean
+FAST := $(addprefix tests/, test_errors.py test_public_names.py layers tasks \
+  $(addprefix convolutions/test_, arithmetic.py initializers.py separation.py variants.py) \
+  $(addprefix models/test_, published.py registry.py) \
+  $(addprefix pretrained/test_, files.py inflation.py loading.py state_dicts.py) \
+  $(addprefix data/, kinds test_decode.py) \
+  $(addprefix training/test_, logging.py optimizers.py schedules.py settings.py))
+
+.PHONY: train test test-fast lint format clean
 
 train: $(VENV)/run
-	$(VENV)/bin/python train.py --config=configs/efficientnet_b0.py
+	$(BIN)/python train.py --config=configs/efficientnet_b0.py
 
+# Everything, the examples in docstrings included.
 test: lint
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Under two minutes, for use while working: sizes, layers, tasks, the registry and published costs, settings, schedules,
+# optimizers, weights, reading data and errors. It leaves out what trains, starts processes or runs whole networks.
+test-fast: $(VENV)/dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(FAST)
 
 lint: $(VENV)/dev
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ty check
 
 format: $(VENV)/dev
-	$(VENV)/bin/ruff format .
-	$(VENV)/bin/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
-$(VENV)/bin/python:
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run: requirements.txt | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+$(VENV)/run: pyproject.toml | $(BIN)/python
+	$(PIP) -e .
 	touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -e .
+$(VENV)/dev: pyproject.toml | $(BIN)/python
+	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/run
 
 clean:

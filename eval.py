@@ -1,20 +1,26 @@
-"""Evaluates a run: python eval.py --workdir=DIR [--config=configs/NAME.py[:DATASET]] [--step=N|best] [--weights=raw].
+"""Evaluates a run: python eval.py --workdir=DIR [--split=val] [--step=N|last|best] [--weights=raw].
 
-Prints a table and, as the last line, one JSON object.
+--config=configs/NAME.py[:DATASET] evaluates with another configuration of the same model. Prints a table and, as the
+last line, one JSON object.
 """
 
 import sys
-from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from cnn_zoo import command_line
 from cnn_zoo.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "default: the configuration that the run was started with")
+_CONFIG = command_line.define_config("default: the configuration that the run was started with")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run")
-_STEP = flags.DEFINE_string("step", "last", "which checkpoint: a number, last or best")
+_SPLIT = flags.DEFINE_enum(
+  "split", "test", ["val", "test"], "which examples: the test set, or those held out of training"
+)
+_STEP = flags.DEFINE_string(
+  "step",
+  None,
+  "which checkpoint: a number, last or best; default: the best on the validation set, without one the last",
+)
 _WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "averaged weights (if the run has any) or raw ones")
 
 
@@ -28,7 +34,7 @@ def main():
 
   initialize_processes()
   try:
-    evaluate(_CONFIG.value, Path(_WORKDIR.value), _STEP.value, _WEIGHTS.value)
+    evaluate(_CONFIG.value, _WORKDIR.value, _STEP.value, _WEIGHTS.value, split=_SPLIT.value)
   except (CorruptRecordError, OSError) as error:
     sys.exit(f"error: {error}")
 

@@ -1,6 +1,6 @@
 """Trains a model: python train.py --config=configs/NAME.py[:DATASET] [--workdir=DIR] [--config.field=value ...].
 
-The same command again goes on where the last one stopped.
+The same command again resumes from the last checkpoint; --restart starts over and keeps the old folder.
 """
 
 import gc
@@ -13,15 +13,15 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from cnn_zoo import command_line
 from cnn_zoo.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py, or configs/NAME.py:DATASET")
+_CONFIG = command_line.define_config("configs/NAME.py, or configs/NAME.py:DATASET")
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "where the run is kept; default: runs/NAME-DATASET and what is overridden"
 )
+_RESTART = flags.DEFINE_bool("restart", False, "start over; the run that is there is kept under another name")
 
 
 def main():
@@ -29,18 +29,19 @@ def main():
   if _CONFIG.value is None:
     raise UserError("--config is missing; valid: --config=configs/NAME.py, for instance configs/lenet5.py")
   from cnn_zoo.data import CorruptRecordError
-  from cnn_zoo.training.loop import TrainingError, train
+  from cnn_zoo.runs.training import train_run
+  from cnn_zoo.training.loop import TrainingError
   from cnn_zoo.training.mesh import initialize_processes
 
   initialize_processes()
-  workdir = Path(_WORKDIR.value or command_line.default_workdir(flags.FLAGS["config"]))
+  workdir = Path(_WORKDIR.value or _CONFIG.default_workdir())
   command_line.print_config(_CONFIG.value)
   try:
-    train(_CONFIG.value, workdir, _STARTED)
+    train_run(_CONFIG.value, workdir, _STARTED, restart=_RESTART.value)
   except TrainingError as error:
     sys.exit(f"error: {error}")
   except (CorruptRecordError, OSError) as error:
-    sys.exit(f"error: {error}; what was saved is intact, the same command goes on from there")
+    sys.exit(f"error: {error}; what was saved is intact; the same command resumes from there")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
 """The command line of train.py, eval.py and the scripts: flags in, one call, exit code out."""
 
-import ast
-import importlib.util
+import os
 import re
 import sys
 import traceback
+import types
 from collections.abc import Callable, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from cnn_zoo.errors import UserError, check_name, nearest
-from cnn_zoo.memory import keep_freed_memory
+from cnn_zoo.memory import configure_runtime
+from cnn_zoo.training import settings
+
+flags.disclaim_key_flags()  # what `define_config` defines belongs to the script that calls it
 
 
 def run(
@@ -31,23 +36,22 @@ def run(
   def guarded(function, *arguments):
     try:
       return function(*arguments)
-    except UserError as error:
-      message = str(error)
-    except flags.Error as error:
-      message = str(error)
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
+    except (UserError, flags.Error) as error:
+      print("error: " + " ".join(str(error).split()), file=sys.stderr)
+      sys.exit(2)
 
-  keep_freed_memory()
-  logging.set_verbosity(logging.ERROR)  # TFDS and Orbax tell of every file they touch
+  configure_runtime()
+  logging.set_verbosity(logging.ERROR)  # TFDS and Orbax report every file they touch
 
   def chosen(rest):
-    words, main = rest[1:], commands
+    words = rest[1:]
     if isinstance(commands, Mapping):
       if not words:
         raise UserError(f"give a command; valid: {', '.join(commands)}")
       check_name("command", words[0], commands)
-      main = commands[words.pop(0)]
+      main: Callable[..., None] = commands[words.pop(0)]
+    else:
+      main = commands
     if takes_arguments:
       return main(*words)
     if words:
@@ -57,97 +61,149 @@ def run(
   app.run(lambda rest: guarded(chosen, rest), argv, flags_parser=lambda args: guarded(_parse, args))
 
 
-# --config VALUE and --config.field VALUE, which flags allow in place of --config=VALUE.
-_IS_CONFIG = re.compile(r"--?config(\.[\w.]+)?$").match
+class ConfigFlag:
+  """What `--config=PATH[:ARGUMENT] --config.FIELD=VALUE ...` describes.
+
+  Attributes:
+    value: the configuration with its overrides, checked; None without --config.
+    path: of the file.
+    overrides: {field: text as typed}.
+  """
+
+  def __init__(self):
+    """No configuration, until the command line is parsed."""
+    self.value: ConfigDict | None = None
+    self.path = ""
+    self.overrides: dict[str, str] = {}
+
+  def parse(self, text: str, overrides: list[tuple[str, str]]) -> None:
+    """Loads PATH[:ARGUMENT], applies [(field, text)] and checks the result.
+
+    Raises:
+      UserError: there is no such file or field, or a value is not valid.
+    """
+    self.path, self.overrides = text.partition(":")[0], dict(overrides)
+    self.value = load_config(text)
+    for field, value in self.overrides.items():
+      settings.set_from_text(self.value, field, value)
+    settings.check(self.value)
+
+  def default_workdir(self) -> str:
+    """runs/NAME-DATASET, then the overrides that make another run, so that the same command finds its own run again."""
+    changed = {field: text for field, text in self.overrides.items() if not settings.is_free(field)}
+    config: Any = self.value
+    parts = [f"{Path(self.path).stem}-{config.data.name}", *(f"{k}={v}" for k, v in sorted(changed.items()))]
+    return "runs/" + ",".join(parts).replace("/", "_").replace(" ", "")
+
+
+_CONFIG = ConfigFlag()
+
+
+def define_config(meaning: str) -> ConfigFlag:
+  """Defines --config and --config.FIELD; the returned object holds the configuration once `run` has parsed the flags.
+
+  Args:
+    meaning: for --help.
+  """
+  flags.DEFINE_string("config", None, meaning)
+  return _CONFIG
 
 
 def _parse(argv):
-  typed = [f"{a}={b}" if _IS_CONFIG(a) else a for a, b in zip(argv[1:], [*argv[2:], ""], strict=False)]
-  overrides = [arg for arg in typed if arg.startswith(("--config.", "-config.", "--noconfig."))]
-  given = [arg for arg in typed if arg.startswith(("--config=", "-config="))]
-  if given:
-    _check_overrides(load_config(given[-1].split("=", 1)[1]), overrides)
+  _CONFIG.value = None
+  try:
+    arguments = flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)
+  except (flags.Error, UnicodeDecodeError) as error:
+    raise UserError(f"--flagfile cannot be read: {str(error).removeprefix('ERROR:: ')}") from None
+  if "config" not in flags.FLAGS:
+    return flags.FLAGS([argv[0], *arguments])
+  overrides, arguments = _split(arguments)
+  rest = flags.FLAGS([argv[0], *arguments])
+  if flags.FLAGS["config"].value is not None:
+    _CONFIG.parse(flags.FLAGS["config"].value, overrides)
   elif overrides:
-    raise UserError(f"{overrides[0].split('=')[0]} needs --config=configs/NAME.py")
-  return flags.FLAGS(argv)
+    raise UserError(f"--config.{overrides[0][0]} needs --config=configs/NAME.py")
+  return rest
+
+
+# --config.FIELD=VALUE, --config.FIELD VALUE, and of what is true or false --config.FIELD and --noconfig.FIELD.
+_is_override = re.compile(r"--?(no)?config\.([^=]*)(?:=(.*))?", re.DOTALL).fullmatch
+
+
+def _split(arguments):
+  """[(field, text)] of the configuration's overrides, and all other arguments."""
+  overrides, rest = [], []
+  arguments = list(arguments)
+  while arguments:
+    argument = arguments.pop(0)
+    if argument == "--":
+      return overrides, [*rest, argument, *arguments]
+    match = _is_override(argument)
+    if match is None:
+      rest.append(argument)
+      continue
+    negated, field, text = match.groups()
+    if text is None:
+      is_flag = field in settings.SETTINGS and settings.SETTINGS[field].type is bool
+      followed = bool(arguments) and not arguments[0].startswith("--")
+      text = str(not negated) if negated or is_flag or not followed else arguments.pop(0)
+    overrides.append((field, text))
+  return overrides, rest
 
 
 def load_config(path: str) -> ConfigDict:
-  """What get_config of the file `path` returns; in PATH:ARGUMENT the argument, usually a dataset, is passed to it."""
-  path, _, argument = path.partition(":")
-  file = Path(path)
-  if not file.is_file():
-    known = [str(p) for p in sorted(file.parent.glob("*.py")) if p.stem not in ("base", "__init__")]
-    hint = nearest(path, known) if known else f"{file.parent} holds no configurations"
-    raise UserError(f"config={path!r} is not there; {hint}")
+  """The configuration that a file of configs/ describes.
+
+  Args:
+    path: PATH, or PATH:ARGUMENT, whose argument (usually a dataset) is passed to the file's `get_config`.
+
+  Returns:
+    What `get_config` returns, not yet checked.
+
+  Raises:
+    UserError: there is no such file, or it cannot be run; the message names the line.
+  """
+  path, colon, argument = path.partition(":")
+  shown = path if len(path) <= 200 else f"{path[:200]}..."
+  if not os.path.isfile(path):
+    raise UserError(f"config={shown!r} is not there; {_near(path)}")
+  if colon and not argument:
+    raise UserError(f"config='{shown}:' has nothing after the colon; valid: {shown}, or {shown}:DATASET")
   try:
-    compile(file.read_text(), path, "exec")
+    compile(Path(path).read_bytes(), path, "exec")
   except SyntaxError as error:
-    raise UserError(f"config={path!r} has a syntax error in line {error.lineno}: {error.msg}") from None
-  specification = importlib.util.spec_from_file_location("cnn_zoo_config", file)
-  module = importlib.util.module_from_spec(specification)
+    where = f" in line {error.lineno}" if error.lineno else ""
+    raise UserError(f"config={shown!r} has a syntax error{where}: {error.msg}") from None
+  except (OSError, ValueError) as error:
+    raise UserError(f"config={shown!r} cannot be read: {error}") from None
+  loader = SourceFileLoader("cnn_zoo_config", path)
+  module = types.ModuleType("cnn_zoo_config")
+  module.__file__ = path
   try:
-    specification.loader.exec_module(module)
-    return module.get_config(argument) if argument else module.get_config()
+    loader.exec_module(module)
+    config = module.get_config(argument) if argument else module.get_config()
   except UserError:
     raise
   except Exception as error:  # whatever the file does; the line says what and where
-    line = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    line = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     where = f" in line {line[-1]}" if line else ""
     says = re.sub(r"Other fields present:.*?(?=Did you mean|$)", "", str(error), flags=re.DOTALL)  # of a locked config
-    raise UserError(f"config={path!r} raises {type(error).__name__}{where}: {says}") from None
+    raise UserError(f"config={shown!r} raises {type(error).__name__}{where}: {says}") from None
+  if not isinstance(config, ConfigDict):
+    raise UserError(f"config={shown!r}: get_config returns a {type(config).__name__}; valid: a ConfigDict")
+  return config
 
 
-def _check_overrides(config, overrides):
-  """Raises UserError for a --config.field=value whose field or type does not exist."""
-  for override in overrides:
-    field, _, value = override.lstrip("-").partition("=")
-    *parents, name = field.removeprefix("noconfig.").removeprefix("config.").split(".")
-    node, path = config, "config"
-    for parent in parents:
-      node, path = _child(node, path, parent), f"{path}.{parent}"
-    current = _child(node, path, name)
-    if isinstance(current, ConfigDict):
-      raise UserError(f"{path}.{name} is a group; set one of its fields: {', '.join(current)}")
-    if "=" in override:
-      _check_type(f"{path}.{name}", value, node.get_type(name))
-
-
-def _child(node, path, name):
-  if not isinstance(node, ConfigDict) or name not in node:
-    fields = list(node) if isinstance(node, ConfigDict) else []
-    raise UserError(f"{path} has no field {name!r}; {nearest(name, fields) if fields else f'{path} is a plain value'}")
-  return node[name]
-
-
-def _check_type(field, value, kind):
-  try:
-    if kind is int:
-      int(value)
-    elif kind is float:
-      float(value)
-    elif kind is tuple:
-      ast.literal_eval(value)
-    elif kind is bool and value.lower() not in ("true", "false", "0", "1", "t", "f"):
-      raise ValueError
-  except (ValueError, SyntaxError):
-    names = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a tuple such as (1,2)"}
-    raise UserError(f"{field}={value!r} must be {names[kind]}") from None
-
-
-def default_workdir(config_flag) -> str:
-  """runs/NAME-DATASET, then what the command line overrides, so that the same command finds its own run again."""
-  from cnn_zoo.training.setup import FREE_FIELDS
-
-  path = config_flags.get_config_filename(config_flag).partition(":")[0]
-  changed = {k: v for k, v in config_flags.get_override_values(config_flag).items() if k not in FREE_FIELDS}
-  parts = [f"{Path(path).stem}-{config_flag.value.data.name}", *(f"{k}={v}" for k, v in sorted(changed.items()))]
-  return "runs/" + ",".join(parts).replace("/", "_").replace(" ", "")
+def _near(path):
+  """What to say of a file that is not there: the configurations that are near, of its folder or of configs/."""
+  folder, stem = (Path(path).parent, Path(path).stem[:100]) if "/" in path else (Path("configs"), Path(path).stem[:100])
+  known = [str(file) for file in sorted(folder.glob("*.py")) if file.stem not in ("base", "__init__")]
+  return nearest(str(folder / f"{stem}.py"), known) if known else f"{folder} holds no configurations"
 
 
 def print_config(config: ConfigDict) -> None:
   """Prints the effective configuration, one field a line, from the first process only."""
-  import jax
+  import jax  # a script that computes nothing need not start it
 
   if jax.process_index() == 0:
     print(str(config).strip(), flush=True)

@@ -1,111 +1,133 @@
-"""Every setting, its default and what it means. An experiment file changes only what differs."""
+"""Configurations: a model, the settings of a dataset, and the recipe that the experiment's file has for it.
+
+Every setting, with its default and what it means, is a row of `cnn_zoo/training/settings.py`. A file of this folder
+names a model and gives its recipes; a recipe is a function that changes what differs from the defaults:
+
+    def digits(config):
+      config.epochs = 10.0
+
+    get_config = base.experiment("resnet50", digits=digits, cifar=cifar, imagenet=imagenet)
+
+`--config=configs/NAME.py` takes the first recipe and the small embedded dataset of its name. `:DATASET` after it takes
+another dataset, with the recipe that `RECIPES` names for it; a dataset for which the file has no recipe gets the first.
+`:DATASET,recipe=NAME` takes the recipe called NAME.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import ModuleType
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
-from cnn_zoo.data.datasets import DATASETS, TASKS
-from cnn_zoo.errors import check_name
-from cnn_zoo.models import model_options
+from cnn_zoo.data import KINDS, SPECS
+from cnn_zoo.errors import UserError, check_name
+from cnn_zoo.training.settings import default_config
 
-# What each dataset asks of its pipeline; its name is what follows the colon in --config=configs/NAME.py:DATASET.
-_VIDEO = {"crop": "random", "min_area": 0.4, "flip": True, "mean": (0.43, 0.39, 0.38), "std": (0.23, 0.22, 0.22)}
-PIPELINES = {
-  "digits": {"image_size": 32, "shift": 0.1, "rotate": 10.0, "zoom": 0.1},
-  "mnist": {"image_size": 32, "shift": 0.1, "rotate": 10.0},
-  "fashion_mnist": {"image_size": 32, "shift": 0.1, "flip": True},
-  "cifar10": {"image_size": 32, "shift": 0.125, "flip": True},
-  "cifar100": {"image_size": 32, "shift": 0.125, "flip": True},
-  "imagenette": {"image_size": 224, "crop": "random", "flip": True},
-  "imagenet": {"image_size": 224, "crop": "random", "flip": True},
-  "waveforms": {"samples": 8000, "mean": (0.0,), "std": (0.05,), "time_shift": 0.1},
-  "speech_commands": {"samples": 16000, "mean": (0.0,), "std": (0.1,), "time_shift": 0.1, "noise": 0.01},
-  "moving_digits": {"image_size": 32, "frames": 16},
-  "ucf101": {"image_size": 112, "frames": 16, **_VIDEO},
-  "digit_scenes": {"image_size": 64, "shift": 0.1, "zoom": 0.1},
-  "oxford_iiit_pet": {"image_size": 224, "crop": "random", "min_area": 0.25, "flip": True},
+# The recipe for a dataset, where it is not called as the dataset is.
+RECIPES = {
+  "cifar10": "cifar",
+  "cifar100": "cifar",
+  "speech_commands": "speech",
+  "moving_digits": "clips",
+  "ucf101": "actions",
+  "digit_scenes": "scenes",
+  "oxford_iiit_pet": "pets",
 }
-
-# How many spatial axes a model has for each kind of dataset, if it can be built with several; otherwise its own.
-RANKS = {"waveform": 1, "clip": 3}
 
 
 def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
-  """The defaults for one model on one dataset."""
-  check_name("dataset", dataset, PIPELINES)
-  kind = DATASETS[dataset][3]
-  config = ConfigDict()
+  """The defaults for one model on one dataset, before any recipe.
 
-  config.seed = 0  # of initial weights, order of the data, augmentation and training noise
-  config.init = placeholder(str)  # folder of a run, or of scripts/import_weights.py, whose weights this one starts from
-  config.task = TASKS[kind]  # what the labels mean, which decides on loss and metrics
-  config.dtype = "auto"  # what the model computes in: float32, bfloat16, or auto (bfloat16 on GPU and TPU)
-  config.convolution_lowering = "auto"  # auto (the measured best for the backend) or lax (XLA's own everywhere)
-  config.compilation_cache = "~/.cache/cnn_zoo"  # where compiled programs are kept between runs; "" for nowhere
+  Raises:
+    UserError: there is no such model or dataset.
 
-  config.model = ConfigDict()  # the architecture's own options follow; None leaves the architecture's value
-  config.model.name = model
-  config.model.convolution = "standard"  # what replaces its k x k convolutions: NAME or NAME:option=value,keep=LAYER
-  for option, value in model_options(model).items():
-    config.model[option] = placeholder(type(value))
-  if "rank" in config.model and kind in RANKS:
-    config.model.rank = RANKS[kind]
-
-  config.data = ConfigDict()
+  >>> get_config("m5", "speech_commands").data.samples
+  16000
+  """
+  check_name("config.data.name", dataset, SPECS)
+  kind = KINDS[SPECS[dataset].kind]
+  config = default_config(model)
+  config.task = kind.TASK
   config.data.name = dataset
-  config.data.directory = placeholder(str)  # of prepared TFDS data; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
-  config.data.image_size = 32  # pixels a side that the model sees, of images, clips and scenes
-  config.data.frames = 16  # of a clip
-  config.data.samples = 8000  # of a waveform
-  config.data.workers = 0  # processes that load and augment; 0: threads of this process
-  config.data.crop = "resize"  # training crops: resize (the whole image) or random (Inception's random resized crop)
-  config.data.min_area = 0.08  # crop="random": the smallest share of the image's area
-  config.data.test_crop = 0.875  # crop="random": the share of the shorter side that is evaluated
-  config.data.flip = False  # mirror half of the training images (whole clips) left to right
-  config.data.shift = 0.0  # largest shift in training, as a share of the side
-  config.data.rotate = 0.0  # largest rotation in training, degrees
-  config.data.zoom = 0.0  # largest relative zoom in training, in or out
-  config.data.time_shift = 0.0  # waveforms: largest shift in training, as a share of the length
-  config.data.gain = 0.0  # waveforms: largest change of level in training, dB
-  config.data.noise = 0.0  # waveforms: largest level of noise added in training, as a share of full scale
-  config.data.mean = (0.5,)  # subtracted from pixels in [0, 1], samples in [-1, 1]: one number, or one a channel
-  config.data.std = (0.25,)  # what they are then divided by
-  config.data.update(PIPELINES[dataset])
-
-  config.batch_size = 64  # examples in a step, over all devices and processes
-  config.accumulate = 1  # parts in which a batch is computed, one after another, to save memory
-  config.epochs = 20.0  # length of training; may be a fraction
-  config.steps = placeholder(int)  # length of training in steps, in place of epochs
-  config.label_smoothing = 0.0  # probability spread evenly over all classes
-  config.ema_decay = 0.0  # of the averaged copy of the weights that is evaluated; 0: none
-  config.on_nan = "stop"  # a loss that is not finite: stop (keeping the last good checkpoint) or continue
-
-  config.optimizer = ConfigDict()
-  config.optimizer.name = "adamw"  # sgd (Nesterov momentum), rmsprop (TensorFlow's form), adamw or lamb
-  config.optimizer.learning_rate = 1e-3  # the largest, for this batch size
-  config.optimizer.momentum = 0.9  # of sgd and rmsprop; beta 1 of adamw and lamb
-  config.optimizer.decay = 0.999  # of squared gradients: rmsprop's rho, beta 2 of adamw and lamb
-  config.optimizer.epsilon = 1e-8  # added to the denominator (rmsprop: under the root)
-  config.optimizer.weight_decay = 0.0  # of kernels alone; decoupled in adamw and lamb, added to the gradient otherwise
-  config.optimizer.clip_norm = 0.0  # largest norm of the whole gradient; 0: not clipped
-
-  config.schedule = ConfigDict()
-  config.schedule.name = "cosine"  # cosine (to zero), step (times decay_rate every decay_epochs) or constant
-  config.schedule.warmup_epochs = 0.0  # of linear growth from zero
-  config.schedule.decay_rate = 0.1  # schedule="step"
-  config.schedule.decay_epochs = 30.0  # schedule="step"
-
-  config.batch_norm = ConfigDict()
-  config.batch_norm.momentum = placeholder(float)  # of the running averages; None: the architecture's
-  config.batch_norm.group_size = placeholder(int)  # examples that share statistics; None: the whole batch
-
-  config.eval = ConfigDict()
-  config.eval.every_epochs = 1.0  # how often the test set is evaluated; always at the end
-  config.eval.batch_size = 256  # examples in an evaluation step; the result does not depend on it
-
-  config.checkpoint = ConfigDict()
-  config.checkpoint.every_steps = 1000  # how often the run is saved; always at the end and at a new best
-  config.checkpoint.keep = 2  # how many of the last checkpoints are kept, besides the best
-
-  config.log_every_steps = 10  # how often training metrics are written
-  config.lock()  # an experiment file changes fields, it invents none
+  config.data.update(SPECS[dataset].settings)
+  if "rank" in config.model:
+    config.model.rank = kind.RANK
   return config
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """A model and its recipes; called with what follows the colon in --config, it returns the configuration.
+
+  Attributes:
+    model: name of the architecture.
+    recipes: {name: function that changes a configuration in place}; the first is for the small embedded dataset.
+  """
+
+  model: str
+  recipes: Mapping[str, Callable[[ConfigDict], None]]
+
+  def __call__(self, argument: str = "") -> ConfigDict:
+    """The configuration for "DATASET", "DATASET,recipe=NAME", or "" for the embedded dataset.
+
+    Raises:
+      UserError: there is no such dataset or recipe.
+    """
+    dataset, *options = argument.split(",")
+    first = next(iter(self.recipes))
+    dataset = dataset or next(name for name in SPECS if first in (name, RECIPES.get(name)))
+    config = get_config(self.model, dataset)
+    recipe = RECIPES.get(dataset, dataset)
+    recipe = recipe if recipe in self.recipes else first
+    for option in options:
+      key, _, recipe = option.partition("=")
+      if key != "recipe":
+        raise UserError(f"config={argument!r} has no option {key!r}; valid: recipe=NAME")
+      check_name("recipe", recipe, self.recipes)
+    self.recipes[recipe](config)
+    return config
+
+
+def experiment(model: str, **recipes: Callable[[ConfigDict], None]) -> Experiment:
+  """What a file of configs/ calls `get_config`: a model and its recipes, that for the embedded dataset first.
+
+  >>> def digits(config):
+  ...   config.epochs = 8.0
+  >>> get_config = experiment("lenet5", digits=digits)
+  >>> get_config("mnist").data.name, get_config("mnist").epochs
+  ('mnist', 8.0)
+  """
+  return Experiment(model, recipes)
+
+
+def sibling(model: str, of: ModuleType, **recipes: Callable[[ConfigDict], None]) -> Experiment:
+  """Another model with the recipes of a file of configs/.
+
+  Args:
+    model: name of the architecture.
+    of: the module of that file.
+    **recipes: those that differ.
+
+  >>> from configs import resnet50
+  >>> sibling("resnet101", of=resnet50)("imagenet").optimizer.name
+  'sgd'
+  """
+  return Experiment(model, {**of.get_config.recipes, **recipes})
+
+
+def cifar(config: ConfigDict) -> None:
+  """A recipe for CIFAR-10 and CIFAR-100 that suits networks with batch normalisation.
+
+  The rate, batch size, weight decay and length of Zagoruyko and Komodakis (2016, section 3), along a cosine.
+  """
+  config.update(epochs=200.0, batch_size=128, log_every_steps=100)
+  config.optimizer.update(name="sgd", learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
+  config.schedule.warmup_epochs = 5.0
+  config.eval.update(every_epochs=5.0, batch_size=1000)
+
+
+def cifar_adamw(config: ConfigDict) -> None:
+  """The same for networks without batch normalisation, in which a rate of 0.1 diverges."""
+  cifar(config)
+  config.epochs = 100.0
+  config.optimizer.update(name="adamw", learning_rate=5e-4, weight_decay=0.05, clip_norm=1.0)

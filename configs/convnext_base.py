@@ -1,8 +1,5 @@
 """ConvNeXt-B (Liu et al. 2022)."""
 
-from configs import convnext_tiny
+from configs import base, convnext_tiny
 
-
-def get_config(dataset="digits"):
-  """T's recipe at this size."""
-  return convnext_tiny.get_config(dataset, "convnext_base")
+get_config = base.sibling("convnext_base", of=convnext_tiny)

@@ -1,8 +1,5 @@
 """DenseNet-169 (Huang et al. 2017)."""
 
-from configs import densenet121
+from configs import base, densenet121
 
-
-def get_config(dataset="digits"):
-  """DenseNet-121's recipe at this size."""
-  return densenet121.get_config(dataset, "densenet169")
+get_config = base.sibling("densenet169", of=densenet121)

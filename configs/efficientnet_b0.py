@@ -4,46 +4,31 @@ from cnn_zoo.models import published_setting
 from configs import base
 
 
-def get_config(dataset="digits", model="efficientnet_b0", warmup_epochs=2.0):
-  """On digits: over 98% in two minutes. On ImageNet: the paper's recipe (section 5.2) without AutoAugment.
+def digits(config):
+  """Over 98% in two minutes."""
+  config.update(epochs=14.0, batch_size=64, label_smoothing=0.1)
+  config.optimizer.update(learning_rate=2e-3, weight_decay=0.05, clip_norm=1.0)
+  config.schedule.warmup_epochs = 2.0
+  config.batch_norm.momentum = 0.9
+  config.model.stochastic_depth_rate = 0.1
 
-  Args:
-    dataset: what follows the colon in --config.
-    model: one that is trained alike.
-    warmup_epochs: not on ImageNet; the loss of deep networks rises while it lasts.
-  """
-  config = base.get_config(model, dataset)
-  if config.data.name != "imagenet":
-    config.epochs = 14.0
-    config.batch_size = 64
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.weight_decay = 0.05
-    config.optimizer.clip_norm = 1.0
-    config.schedule.warmup_epochs = warmup_epochs
-    config.batch_norm.momentum = 0.9
-    config.model.stochastic_depth_rate = 0.1
-    config.label_smoothing = 0.1
-    return config
 
-  config.data.image_size = published_setting(model).input_shape[0]
-  config.batch_size = 4096
-  config.epochs = 350.0
-  config.optimizer.name = "rmsprop"
-  config.optimizer.learning_rate = 0.256
-  config.optimizer.momentum = 0.9
-  config.optimizer.decay = 0.9
-  config.optimizer.epsilon = 1e-3
-  config.optimizer.weight_decay = 1e-5
-  config.schedule.name = "step"
-  config.schedule.decay_rate = 0.97
-  config.schedule.decay_epochs = 2.4
-  config.schedule.warmup_epochs = 5.0
+def cifar(config):
+  """SGD, with the regularisation of the digits' recipe."""
+  base.cifar(config)
   config.label_smoothing = 0.1
-  config.ema_decay = 0.9999
-  config.batch_norm.momentum = 0.99
-  config.batch_norm.group_size = 64
-  config.eval.every_epochs = 5.0
-  config.eval.batch_size = 4096
-  config.data.workers = 16
-  config.log_every_steps = 100
-  return config
+  config.batch_norm.momentum = 0.9
+  config.model.stochastic_depth_rate = 0.1
+
+
+def imagenet(config):
+  """The paper's recipe (section 5.2) without AutoAugment."""
+  config.data.update(image_size=published_setting(config.model.name).input_shape[0], workers=16)
+  config.update(epochs=350.0, batch_size=4096, label_smoothing=0.1, ema_decay=0.9999, log_every_steps=100)
+  config.optimizer.update(name="rmsprop", learning_rate=0.256, momentum=0.9, decay=0.9, epsilon=1e-3, weight_decay=1e-5)
+  config.schedule.update(name="step", decay_rate=0.97, decay_epochs=2.4, warmup_epochs=5.0)
+  config.batch_norm.update(momentum=0.99, group_size=64)
+  config.eval.update(every_epochs=5.0, batch_size=4096)
+
+
+get_config = base.experiment("efficientnet_b0", digits=digits, cifar=cifar, imagenet=imagenet)

@@ -1,8 +1,5 @@
 """EfficientNet-B1 (Tan and Le 2019)."""
 
-from configs import efficientnet_b0
+from configs import base, efficientnet_b0
 
-
-def get_config(dataset="digits"):
-  """B0's recipe at this size."""
-  return efficientnet_b0.get_config(dataset, "efficientnet_b1")
+get_config = base.sibling("efficientnet_b1", of=efficientnet_b0)

@@ -1,8 +1,5 @@
 """EfficientNetV2-L (Tan and Le 2021)."""
 
-from configs import efficientnet_v2_s
+from configs import base, efficientnet_v2_s
 
-
-def get_config(dataset="digits"):
-  """S's recipe at this size."""
-  return efficientnet_v2_s.get_config(dataset, "efficientnet_v2_l")
+get_config = base.sibling("efficientnet_v2_l", of=efficientnet_v2_s)

@@ -1,15 +1,16 @@
-"""EfficientNetV2-S (Tan and Le 2021); M, L and XL differ by the name and the resolution."""
+"""EfficientNetV2-S (Tan and Le 2021); M, L and XL differ by the name and the resolution.
+
+EfficientNet's recipes, which are this paper's too (section 5.1).
+"""
 
 from cnn_zoo.models.efficientnet_v2 import TRAININGS
-from configs import efficientnet_b0
+from configs import base, efficientnet_b0, efficientnet_b4
 
 
-def get_config(dataset="digits", model="efficientnet_v2_s"):
-  """EfficientNet's recipe, which is this paper's too (section 5.1), at the last size of progressive learning.
+def imagenet(config):
+  """At the last size of progressive learning."""
+  efficientnet_b0.imagenet(config)
+  config.data.image_size = TRAININGS[config.model.name].largest
 
-  Except on ImageNet the warm-up is shorter than B0's.
-  """
-  config = efficientnet_b0.get_config(dataset, model, warmup_epochs=0.5)
-  if config.data.name == "imagenet":
-    config.data.image_size = TRAININGS[model].largest
-  return config
+
+get_config = base.sibling("efficientnet_v2_s", of=efficientnet_b4, imagenet=imagenet)

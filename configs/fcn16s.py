@@ -1,8 +1,5 @@
 """FCN-16s (Long, Shelhamer and Darrell 2015)."""
 
-from configs import fcn8s
+from configs import base, fcn8s
 
-
-def get_config(dataset="digit_scenes"):
-  """FCN-8s's recipe."""
-  return fcn8s.get_config(dataset, "fcn16s")
+get_config = base.sibling("fcn16s", of=fcn8s)

@@ -3,23 +3,22 @@
 from configs import base
 
 
-def get_config(dataset="digit_scenes", model="fcn8s"):
-  """On the embedded scenes: fc6 and fc7 of 256 channels. On oxford_iiit_pet: the whole network, from scratch."""
-  config = base.get_config(model, dataset)
-  config.optimizer.clip_norm = 1.0
-  config.optimizer.weight_decay = 0.01
+def scenes(config):
+  """On the embedded scenes: fc6 and fc7 of 256 channels."""
+  config.model.hidden_features = 256
+  config.update(epochs=8.0, batch_size=32)
+  config.optimizer.update(learning_rate=5e-4, weight_decay=0.01, clip_norm=1.0)
   config.schedule.warmup_epochs = 1.0
   config.eval.batch_size = 64
-  if config.data.name != "oxford_iiit_pet":
-    config.model.hidden_features = 256
-    config.epochs = 8.0
-    config.batch_size = 32
-    config.optimizer.learning_rate = 5e-4
-    return config
 
-  config.epochs = 60.0
-  config.batch_size = 20
-  config.optimizer.learning_rate = 1e-4
+
+def pets(config):
+  """On Oxford-IIIT Pet: the whole network, from scratch."""
+  config.update(epochs=60.0, batch_size=20, log_every_steps=50)
+  config.optimizer.update(learning_rate=1e-4, weight_decay=0.01, clip_norm=1.0)
+  config.schedule.warmup_epochs = 1.0
+  config.eval.batch_size = 64
   config.data.workers = 8
-  config.log_every_steps = 50
-  return config
+
+
+get_config = base.experiment("fcn8s", scenes=scenes, pets=pets)

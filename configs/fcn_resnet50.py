@@ -1,8 +1,5 @@
 """FCN on a dilated ResNet-50, as torchvision's."""
 
-from configs import deeplabv3_resnet50
+from configs import base, deeplabv3_resnet50
 
-
-def get_config(dataset="digit_scenes"):
-  """DeepLabv3's recipe."""
-  return deeplabv3_resnet50.get_config(dataset, "fcn_resnet50")
+get_config = base.sibling("fcn_resnet50", of=deeplabv3_resnet50)

@@ -3,29 +3,28 @@
 from configs import base
 
 
-def get_config(dataset="digits", model="googlenet"):
-  """On digits: minutes. On ImageNet: the paper's recipe (section 6); the rest as in Caffe's replication."""
-  config = base.get_config(model, dataset)
+def digits(config):
+  """Minutes."""
   config.model.aux_heads = True
-  if config.data.name != "imagenet":
-    config.epochs = 10.0
-    config.batch_size = 64
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.weight_decay = 0.01
-    config.optimizer.clip_norm = 1.0
-    config.schedule.warmup_epochs = 2.0
-    return config
+  config.update(epochs=10.0, batch_size=64)
+  config.optimizer.update(learning_rate=1e-3, weight_decay=0.01, clip_norm=1.0)
+  config.schedule.warmup_epochs = 2.0
 
-  config.batch_size = 32
-  config.epochs = 250.0
-  config.optimizer.name = "sgd"
-  config.optimizer.learning_rate = 0.01
-  config.optimizer.momentum = 0.9
-  config.optimizer.weight_decay = 2e-4
-  config.schedule.name = "step"
-  config.schedule.decay_rate = 0.96
-  config.schedule.decay_epochs = 8.0
+
+def cifar(config):
+  """AdamW, for the paper's network has no batch normalisation."""
+  base.cifar_adamw(config)
+  config.model.aux_heads = True
+
+
+def imagenet(config):
+  """The paper's recipe (section 6); the rest as in Caffe's replication."""
+  config.model.aux_heads = True
+  config.update(epochs=250.0, batch_size=32, log_every_steps=100)
+  config.optimizer.update(name="sgd", learning_rate=0.01, momentum=0.9, weight_decay=2e-4)
+  config.schedule.update(name="step", decay_rate=0.96, decay_epochs=8.0)
   config.eval.every_epochs = 5.0
   config.data.workers = 16
-  config.log_every_steps = 100
-  return config
+
+
+get_config = base.experiment("googlenet", digits=digits, cifar=cifar, imagenet=imagenet)

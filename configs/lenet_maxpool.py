@@ -1,26 +1,29 @@
 """LeNet with max-pooling (deeplearning.net's tutorial, 2010)."""
 
-from configs import base
+from configs import base, lenet5
 
 
-def get_config(dataset="digits"):
-  """On digits: over 98% in seconds. On MNIST: the tutorial's recipe."""
-  config = base.get_config("lenet_maxpool", dataset)
+def digits(config):
+  """Over 98% in seconds."""
   config.data.image_size = 28
-  if config.data.name != "mnist":
-    config.epochs = 8.0
-    config.batch_size = 64
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.weight_decay = 0.01
-    config.schedule.warmup_epochs = 1.0
-    return config
+  config.update(epochs=8.0, batch_size=64)
+  config.optimizer.update(learning_rate=2e-3, weight_decay=0.01)
+  config.schedule.warmup_epochs = 1.0
 
-  config.data.shift = config.data.rotate = 0.0
-  config.batch_size = 500
-  config.epochs = 200.0
-  config.optimizer.name = "sgd"
-  config.optimizer.learning_rate = 0.1
-  config.optimizer.momentum = 0.0
+
+def mnist(config):
+  """The tutorial's recipe."""
+  config.data.update(image_size=28, shift=0.0, rotate=0.0)
+  config.update(epochs=200.0, batch_size=500)
+  config.optimizer.update(name="sgd", learning_rate=0.1, momentum=0.0)
   config.schedule.name = "constant"
   config.eval.batch_size = 500
-  return config
+
+
+def cifar(config):
+  """LeNet-5's, at the size that this network is made for."""
+  lenet5.cifar(config)
+  config.data.image_size = 28
+
+
+get_config = base.experiment("lenet_maxpool", digits=digits, mnist=mnist, cifar=cifar)

@@ -1,8 +1,5 @@
 """M11 (Dai et al. 2016)."""
 
-from configs import m5
+from configs import base, m5
 
-
-def get_config(dataset="waveforms"):
-  """M5's recipe at this depth."""
-  return m5.get_config(dataset, "m11")
+get_config = base.sibling("m11", of=m5)

@@ -1,8 +1,5 @@
 """M34-res (Dai et al. 2016)."""
 
-from configs import m5
+from configs import base, m5
 
-
-def get_config(dataset="waveforms"):
-  """M5's recipe at this depth."""
-  return m5.get_config(dataset, "m34_res")
+get_config = base.sibling("m34_res", of=m5)

@@ -1,8 +1,5 @@
 """MC3-18 (Tran et al. 2018)."""
 
-from configs import r3d_18
+from configs import base, r3d_18
 
-
-def get_config(dataset="moving_digits"):
-  """R3D-18's recipe."""
-  return r3d_18.get_config(dataset, "mc3_18")
+get_config = base.sibling("mc3_18", of=r3d_18)

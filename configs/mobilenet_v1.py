@@ -1,8 +1,8 @@
-"""MobileNet (Howard et al. 2017); --config.model.width=0.5 and --config.data.image_size=160 are its two multipliers."""
+"""MobileNet (Howard et al. 2017) with MobileNetV2's recipes: this paper gives no numbers (section 3.2).
 
-from configs import mobilenet_v2
+--config.model.width=0.5 and --config.data.image_size=160 are its two multipliers.
+"""
 
+from configs import base, mobilenet_v2
 
-def get_config(dataset="digits"):
-  """MobileNetV2's recipe: this paper names the optimizer but no numbers (section 3.2)."""
-  return mobilenet_v2.get_config(dataset, "mobilenet_v1")
+get_config = base.sibling("mobilenet_v1", of=mobilenet_v2)

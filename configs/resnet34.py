@@ -1,8 +1,5 @@
 """ResNet-34 (He et al. 2015)."""
 
-from configs import resnet50
+from configs import base, resnet50
 
-
-def get_config(dataset="digits"):
-  """ResNet-50's recipe at this size."""
-  return resnet50.get_config(dataset, "resnet34")
+get_config = base.sibling("resnet34", of=resnet50)

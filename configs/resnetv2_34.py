@@ -1,8 +1,5 @@
 """ResNet-34 with pre-activation (He et al. 2016)."""
 
-from configs import resnet50
+from configs import base, resnet50
 
-
-def get_config(dataset="digits"):
-  """ResNet-50's recipe at this size."""
-  return resnet50.get_config(dataset, "resnetv2_34")
+get_config = base.sibling("resnetv2_34", of=resnet50)

@@ -1,8 +1,5 @@
 """VGG-13 (Simonyan and Zisserman 2014) with batch normalisation."""
 
-from configs import vgg16
+from configs import base, vgg16
 
-
-def get_config(dataset="digits"):
-  """VGG-16's recipe with batch normalisation."""
-  return vgg16.get_config(dataset, "vgg13_bn")
+get_config = base.sibling("vgg13_bn", of=vgg16)

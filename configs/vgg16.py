@@ -3,30 +3,28 @@
 from configs import base
 
 
-def get_config(dataset="digits", model="vgg16"):
-  """On digits: minutes, hidden layers of 512. On ImageNet: the paper's recipe (section 3.1) with Inception's crops."""
-  config = base.get_config(model, dataset)
-  if config.data.name != "imagenet":
-    config.model.hidden_features = 512
-    config.epochs = 12.0
-    config.batch_size = 64
-    config.optimizer.learning_rate = 5e-4
-    config.optimizer.weight_decay = 0.01
-    config.optimizer.clip_norm = 1.0
-    config.schedule.warmup_epochs = 1.0
-    return config
+def digits(config):
+  """Minutes, with hidden layers of 512."""
+  config.model.hidden_features = 512
+  config.update(epochs=12.0, batch_size=64)
+  config.optimizer.update(learning_rate=5e-4, weight_decay=0.01, clip_norm=1.0)
+  config.schedule.warmup_epochs = 1.0
 
-  config.batch_size = 256
-  config.epochs = 74.0
-  config.optimizer.name = "sgd"
-  config.optimizer.learning_rate = 0.01
-  config.optimizer.momentum = 0.9
-  config.optimizer.weight_decay = 5e-4
-  config.schedule.name = "step"
-  config.schedule.decay_rate = 0.1
-  config.schedule.decay_epochs = 20.0  # three times, as the paper did by hand
+
+def cifar(config):
+  """AdamW, which trains both the networks with batch normalisation and those without."""
+  base.cifar_adamw(config)
+  config.model.hidden_features = 512
+
+
+def imagenet(config):
+  """The paper's recipe (section 3.1) with Inception's crops."""
+  config.update(epochs=74.0, batch_size=256, log_every_steps=100)
+  config.optimizer.update(name="sgd", learning_rate=0.01, momentum=0.9, weight_decay=5e-4)
+  config.schedule.update(name="step", decay_rate=0.1, decay_epochs=20.0)  # three times, as the paper did by hand
   config.batch_norm.group_size = 32
   config.eval.every_epochs = 5.0
   config.data.workers = 16
-  config.log_every_steps = 100
-  return config
+
+
+get_config = base.experiment("vgg16", digits=digits, cifar=cifar, imagenet=imagenet)

@@ -1,8 +1,5 @@
 """VGG-19 (Simonyan and Zisserman 2014)."""
 
-from configs import vgg16
+from configs import base, vgg16
 
-
-def get_config(dataset="digits"):
-  """VGG-16's recipe at this size."""
-  return vgg16.get_config(dataset, "vgg19")
+get_config = base.sibling("vgg19", of=vgg16)

@@ -1,7 +1,7 @@
 """Measures speed: `python scripts/benchmark.py convolutions` and `python scripts/benchmark.py models --model=NAME`.
 
-Each is measured beside XLA's own convolutions and, where it is installed, PyTorch; docs/benchmarks.md says how to read
-the tables. --json prints everything that was measured for other programs.
+Both are compared with XLA's own convolutions and, where it is installed, PyTorch. docs/benchmarks.md explains the
+tables. --json prints all measurements as JSON.
 """
 
 import json
@@ -15,22 +15,24 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs
 import jax
 
 from cnn_zoo import list_models
-from cnn_zoo.benchmarks import benchmark
+from cnn_zoo.benchmarks.convolutions import benchmark_convolutions, select_shapes
+from cnn_zoo.benchmarks.models import benchmark_models
 from cnn_zoo.benchmarks.pytorch import find_torch
 from cnn_zoo.benchmarks.report import convolution_table, model_table
 from cnn_zoo.benchmarks.shapes import GROUPS
+from cnn_zoo.benchmarks.timing import DTYPES
 from cnn_zoo.command_line import run
 from cnn_zoo.errors import UserError
 
 _GROUP = flags.DEFINE_list("group", [], f"convolutions: which groups (default all): {', '.join(GROUPS)}.")
 _SHAPES = flags.DEFINE_list("shapes", [], "convolutions: only those with one of these texts in their names.")
-_MODEL = flags.DEFINE_multi_string("model", [], "models: which; may be given several times.")
+_MODEL = flags.DEFINE_multi_string("model", [], "models: a model's name; may be repeated.")
 _SIZE = flags.DEFINE_integer("size", None, "models: size of the input's spatial axes (default: as published).")
 _LAX = flags.DEFINE_bool("lax", False, "models: measure XLA's own convolutions too.")
-_BATCH = flags.DEFINE_integer("batch", None, "How many examples (default: 8; of some large convolutions 1 or 2).")
-_DTYPE = flags.DEFINE_string("dtype", "float32", f"What is computed in: {', '.join(benchmark.DTYPES)}.")
-_REPEAT = flags.DEFINE_integer("repeat", 10, "How many turns each contender takes, of which the median counts.")
-_JSON = flags.DEFINE_bool("json", False, "Print JSON in place of the table.")
+_BATCH = flags.DEFINE_integer("batch", None, "Number of examples (default: 8; for some large convolutions 1 or 2).")
+_DTYPE = flags.DEFINE_string("dtype", "float32", f"Type of the computation: {', '.join(DTYPES)}.")
+_REPEAT = flags.DEFINE_integer("repeat", 10, "Number of turns of each contender; the median counts.")
+_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of the tables.")
 
 _OF_ONE_COMMAND = {"convolutions": (_GROUP, _SHAPES), "models": (_MODEL, _SIZE, _LAX)}
 
@@ -38,9 +40,9 @@ _OF_ONE_COMMAND = {"convolutions": (_GROUP, _SHAPES), "models": (_MODEL, _SIZE, 
 def convolutions() -> None:
   """Measures convolutions of published networks."""
   _refuse_flags_of("models")
-  shapes = benchmark.select_shapes(_GROUP.value, _SHAPES.value, _BATCH.value)
+  shapes = select_shapes(_GROUP.value, _SHAPES.value, _BATCH.value)
   torch, why_not = find_torch()
-  report = benchmark.benchmark_convolutions(shapes, dtype=_DTYPE.value, repeat=_REPEAT.value, torch=torch)
+  report = benchmark_convolutions(shapes, dtype=_DTYPE.value, repeat=_REPEAT.value, torch=torch)
   _print(report, convolution_table, why_not)
 
 
@@ -51,7 +53,7 @@ def models() -> None:
     raise UserError(f"give a model, --model=NAME; valid: {', '.join(list_models())}")
   jax.config.update("jax_enable_compilation_cache", False)  # compile times are printed
   torch, why_not = find_torch()
-  report = benchmark.benchmark_models(
+  report = benchmark_models(
     _MODEL.value,
     batch=8 if _BATCH.value is None else _BATCH.value,
     size=_SIZE.value,

@@ -1,14 +1,14 @@
-"""Trains beside PyTorch: `python scripts/compare_training.py [--model=NAME]`.
+"""Compares training with PyTorch: `python scripts/compare_training.py [--model=NAME]`.
 
-Ten steps of SGD from the same weights on the same batch, there with torchvision's model and here, on the CPU in
-float32; the losses of each step, and exit code 1 if two of them differ by more than a thousandth. It needs torch and
-torchvision beside what this project needs.
+Takes ten steps of SGD from the same weights on the same batch with torchvision's model and with this project's, on the
+CPU in float32. Prints the losses of each step. The exit code is 1 if two of them differ by more than a thousandth. It
+needs torch and torchvision in addition to the project's requirements.
 """
 
 import os
 import sys
 
-os.environ["JAX_PLATFORMS"] = "cpu"  # GPUs and TPUs round the factors of a product, each in a way of its own
+os.environ["JAX_PLATFORMS"] = "cpu"  # GPUs and TPUs round the factors of a product, each in its own way
 
 from absl import flags
 
@@ -16,14 +16,16 @@ from cnn_zoo.benchmarks.training_comparison import LEARNING_RATES, TOLERANCE, co
 from cnn_zoo.command_line import run
 
 _MODEL = flags.DEFINE_multi_string(
-  "model", list(LEARNING_RATES), f"Which, may be given several times: {', '.join(LEARNING_RATES)}."
+  "model", list(LEARNING_RATES), f"Which models; may be repeated: {', '.join(LEARNING_RATES)}."
 )
-_STEPS = flags.DEFINE_integer("steps", 10, "How many steps.")
+_STEPS = flags.DEFINE_integer("steps", 10, "The number of steps.")
 
 
 def main() -> None:
   """Runs the command."""
-  comparisons = compare_training(_MODEL.value, _STEPS.value, lambda made: print(made.to_text() + "\n", flush=True))
+  comparisons = compare_training(
+    _MODEL.value, _STEPS.value, lambda comparison: print(comparison.to_text() + "\n", flush=True)
+  )
   print(verdict(comparisons), flush=True)
   if not all(comparison.same for comparison in comparisons):
     sys.exit(f"error: losses differ by more than {TOLERANCE:g}")

@@ -1,32 +1,27 @@
 """Prints a model as a table: `python scripts/describe.py --model=NAME` or `--config=configs/NAME.py[:DATASET]`.
 
-A row is a layer, or with --rows=stages several of one kind one after another; its columns are what `describe.Row` says.
-Of a model --input and --num_classes are, unless given, what it was published for; of a configuration the model, its
-options, what stands in the convolution slot, the input and the classes are those that train.py builds, with
---config.field=value as there. --as=paper prints the table of the model's paper instead. --format=csv, json or markdown
-is for other programs. Nothing is computed, so it takes seconds for a model of any size.
+A row is a layer, or with --rows=stages several successive layers of one kind. `cnn_zoo.describe.summary.Row` explains
+the columns. --input and --num_classes default to what the model was published for. With --config, the model, its
+options, its convolutions, its input and its classes are those that train.py would build, and --config.field=value sets
+a field as there. --as=paper prints the table of the model's paper instead. --format=csv, json or markdown is for other
+programs. Nothing is computed, so it takes seconds for a model of any size.
 """
 
-import gc
-
-gc.set_threshold(100_000, 50, 50)  # collecting while modules load and models are traced costs half a second
-
 from absl import flags
-from ml_collections import config_flags
 
 from cnn_zoo import describe, list_models
-from cnn_zoo.command_line import run
+from cnn_zoo.command_line import define_config, run
 from cnn_zoo.describe.summary import ROWS
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.models import abstract_model, published_setting
 
 _FORMATS = {"text": "to_text", "markdown": "to_markdown", "csv": "to_csv", "json": "to_json"}
 
-_MODEL = flags.DEFINE_string("model", None, f"Which model: {', '.join(list_models())}.")
-_CONFIG = config_flags.DEFINE_config_file("config", None, "In place of a model: configs/NAME.py[:DATASET].")
-_INPUT = flags.DEFINE_string("input", None, "Shape of one example, HEIGHTxWIDTHxCHANNELS such as 224x224x3.")
+_MODEL = flags.DEFINE_string("model", None, f"The model: {', '.join(list_models())}.")
+_CONFIG = define_config("Instead of a model: configs/NAME.py[:DATASET].")
+_INPUT = flags.DEFINE_string("input", None, "Shape of one example, HEIGHTxWIDTHxCHANNELS, such as 224x224x3.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Width of the logits.")
-_ROWS = flags.DEFINE_string("rows", "layers", f"What a row stands for: {' or '.join(ROWS)}.")
+_ROWS = flags.DEFINE_string("rows", "layers", f"What a row is: {' or '.join(ROWS)}.")
 _AS = flags.DEFINE_string("as", None, "paper: the table of the model's paper, in its own columns.")
 _FORMAT = flags.DEFINE_string("format", "text", f"One of {', '.join(_FORMATS)}.")
 
@@ -37,7 +32,7 @@ def main() -> None:
   check_name("rows", _ROWS.value, ROWS)
   if (_MODEL.value is None) == (_CONFIG.value is None):
     raise UserError(
-      f"give a model, --model=NAME, or --config=configs/NAME.py, one of both; models: {', '.join(list_models())}"
+      f"give either a model, --model=NAME, or --config=configs/NAME.py; models: {', '.join(list_models())}"
     )
   if _AS.value is not None:
     table, options = _paper_table(), {}
@@ -50,7 +45,7 @@ def main() -> None:
 def _refuse(flags_, why):
   for flag in flags_:
     if flag.present:
-      raise UserError(f"--{flag.name} does not go with {why}")
+      raise UserError(f"--{flag.name} cannot be used with {why}")
 
 
 def _paper_table():
@@ -58,13 +53,13 @@ def _paper_table():
 
   check_name("as", _AS.value, ["paper"])
   if _MODEL.value is None:
-    raise UserError("--as=paper shows a model as it was published; give --model=NAME in place of --config")
+    raise UserError("--as=paper shows a model as it was published; give --model=NAME instead of --config")
   _refuse((_INPUT, _NUM_CLASSES, _ROWS), "--as=paper, which shows a model as it was published")
   return paper_table(_MODEL.value)
 
 
 def _published(name):
-  """The model and the shape of its input, as it was published but for what the flags say."""
+  """The model and the shape of its input, as published unless flags change them."""
   published = published_setting(name)
   shape = published.input_shape if _INPUT.value is None else _parse_shape(_INPUT.value)
   num_classes = published.num_classes if _NUM_CLASSES.value is None else _NUM_CLASSES.value
@@ -81,15 +76,21 @@ def _parse_shape(text):
 
 
 def _configured(config):
-  """The model that a configuration trains and the shape of its input; the dataset need not be prepared."""
-  from cnn_zoo.data import dataset_info, input_shape
-  from cnn_zoo.training.setup import compute_dtype
+  """The model that a configuration trains and the shape of its input. The dataset need not be prepared."""
+  import jax
 
-  _refuse((_INPUT, _NUM_CLASSES), "--config, whose dataset says it; --config.data.image_size=N sets the size")
+  from cnn_zoo.data import dataset_info, input_shape
+  from cnn_zoo.training.network import compute_dtype
+
+  _refuse((_INPUT, _NUM_CLASSES), "--config, whose dataset defines it; --config.data.image_size=N sets the size")
   info = dataset_info(config.data, prepared=False)
   options = config.model.to_dict()
   model = abstract_model(
-    options.pop("name"), num_classes=info.num_classes, in_channels=info.channels, dtype=compute_dtype(config), **options
+    options.pop("name"),
+    num_classes=info.num_classes,
+    in_channels=info.channels,
+    dtype=compute_dtype(config, jax.devices()[0].platform),
+    **options,
   )
   return model, input_shape(config.data, info)
 

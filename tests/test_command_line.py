@@ -2,18 +2,40 @@
 
 import concurrent.futures
 import os
-import sys
 
 import pytest
 
 import train
 from cnn_zoo import command_line
+from cnn_zoo.training.loop import train as train_run
 from tests.helpers import ROOT, runner
 
 LENET5 = "--config=configs/lenet5.py"
 
-SYNTAX = "def get_config():\n  return (\n"
-RAISES = "from configs import base\n\n\ndef get_config():\n  return base.get_config()['optimiser']\n"
+# Files that --config names.
+FILES = {
+  "syntax.py": b"def get_config():\n  return (\n",
+  "raises.py": b"from configs import base\n\n\ndef get_config():\n  return base.get_config()['optimiser']\n",
+  "latin1.py": 'NAME = "Maß"\n'.encode("latin-1"),
+  "none.py": b"def get_config():\n  pass\n",
+  "nothing.py": b"",
+  "nan.py": b"""from configs import base
+
+
+def get_config():
+  config = base.get_config()
+  config.optimizer.learning_rate = float("nan")
+  return config
+""",
+}
+WRITTEN = {
+  "syntax.py": "syntax.py' has a syntax error in line 2",
+  "raises.py": "raises.py' raises KeyError in line 5",
+  "latin1.py": "latin1.py' has a syntax error",
+  "none.py": "none.py': get_config returns a NoneType; valid: a ConfigDict",
+  "nothing.py": "nothing.py' raises AttributeError: module 'cnn_zoo_config' has no attribute 'get_config'",
+  "nan.py": "config.optimizer.learning_rate=nan is not valid; valid: a number",
+}
 
 # What is typed after train.py, and what the line says. Found before a device is used.
 TYPED = {
@@ -24,19 +46,43 @@ TYPED = {
   ),
   "no folder": (["--config=nowhere/lenet5.py"], "config='nowhere/lenet5.py' is not there; nowhere holds no"),
   "override alone": (["--config.steps=3"], "--config.steps needs --config=configs/NAME.py"),
-  "dataset": (["--config=configs/lenet5.py:cifar11"], "dataset='cifar11' is not known; did you mean cifar1"),
+  "dataset": (["--config=configs/lenet5.py:cifar11"], "config.data.name='cifar11' is not known; did you mean cifar1"),
   "field": ([LENET5, "--config.batch_sise=3"], "config has no field 'batch_sise'; did you mean batch_size"),
   "nested field": ([LENET5, "--config.optimizer.lr=3"], "config.optimizer has no field 'lr'"),
   "field of a value": ([LENET5, "--config.seed.x=3"], "config.seed has no field 'x'; config.seed is a plain value"),
-  "int": ([LENET5, "--config.batch_size=many"], "config.batch_size='many' must be a whole number"),
-  "float for int": ([LENET5, "--config.batch_size=6.4"], "config.batch_size='6.4' must be a whole number"),
-  "placeholder": ([LENET5, "--config.steps=soon"], "config.steps='soon' must be a whole number"),
+  "int": (
+    [LENET5, "--config.batch_size=many"],
+    "config.batch_size='many' is not valid; valid: a whole number, at least 1",
+  ),
+  "float for int": ([LENET5, "--config.batch_size=6.4"], "config.batch_size='6.4' is not valid; valid: a whole number"),
+  "placeholder": ([LENET5, "--config.steps=soon"], "config.steps='soon' is not valid; valid: a whole number"),
   "float": (
     [LENET5, "--config.optimizer.learning_rate=fast"],
-    "config.optimizer.learning_rate='fast' must be a number",
+    "config.optimizer.learning_rate='fast' is not valid; valid: a number",
   ),
-  "bool": ([LENET5, "--config.data.flip=maybe"], "config.data.flip='maybe' must be true or false"),
+  "bool": ([LENET5, "--config.data.flip=maybe"], "config.data.flip='maybe' is not valid; valid: true or false"),
   "group": ([LENET5, "--config.optimizer=sgd"], "config.optimizer is a group; set one of its fields: "),
+  "None": ([LENET5, "--config.batch_size=None"], "config.batch_size='None' is not valid; valid: a whole number"),
+  "bool without a value": ([LENET5, "--config.steps"], "config.steps='True' is not valid; valid: a whole number"),
+  "no path": (["--config=lenet5"], "config='lenet5' is not there; did you mean configs/lenet5.py"),
+  "folder": (["--config=configs"], "config='configs' is not there; "),
+  "nothing after the colon": (
+    ["--config=configs/lenet5.py:"],
+    "config='configs/lenet5.py:' has nothing after the colon",
+  ),
+  "recipe": (
+    ["--config=configs/resnet18.py:mnist,recipe=cifer"],
+    "recipe='cifer' is not known; did you mean cifar",
+  ),
+  "option of a config": (["--config=configs/resnet18.py:mnist,receipt=cifar"], "valid: recipe=NAME"),
+  "long path": (["--config=" + "x" * 100_000], "is not there; "),
+  "long value": ([LENET5, "--config.batch_size=" + "9" * 100_000], "99... is not valid; valid: a whole number"),
+  "long field": ([LENET5, f"--config.{'x' * 100_000}=1"], "config has no field 'xxx"),
+  "flagfile": (["--flagfile=/nowhere/flags"], "--flagfile cannot be read: Unable to open flagfile: "),
+  "warm-up": (
+    [LENET5, "--config.epochs=1"],
+    "warmup_epochs=2.0 is longer than training; valid: at most config.epochs=1",
+  ),
   "flag": ([LENET5, "--workdri=x"], "Unknown command line flag 'workdri'"),
   "model": ([LENET5, "--config.model.name=lenet6"], "='lenet6' is not known; did you mean lenet5"),
   "convolution": (
@@ -60,19 +106,34 @@ TYPED = {
   "task": ([LENET5, "--config.task=detection"], "config.task='detection' is not known"),
   "lowering": ([LENET5, "--config.convolution_lowering=cudnn"], "convolution_lowering='cudnn' is not known"),
   "on_nan": ([LENET5, "--config.on_nan=ignore"], "config.on_nan='ignore' is not known"),
-  "no steps": ([LENET5, "--config.steps=0"], "config.steps=0 must be at least 1"),
-  "negative steps": ([LENET5, "--config.steps=-5"], "config.steps=-5 must be at least 1"),
-  "no epochs": ([LENET5, "--config.epochs=0"], "config.epochs=0.0 must be above 0"),
-  "negative epochs": ([LENET5, "--config.epochs=-1"], "config.epochs=-1.0 must be above 0"),
-  "batch": ([LENET5, "--config.batch_size=0"], "config.batch_size=0 must be at least 1"),
+  "no steps": (
+    [LENET5, "--config.steps=0"],
+    "config.steps=0 is not valid; valid: a whole number, at least 1 and at most 2147483647, or None",
+  ),
+  "negative steps": ([LENET5, "--config.steps=-5"], "config.steps=-5 is not valid; valid: a whole number, at least 1"),
+  "no epochs": ([LENET5, "--config.epochs=0"], "config.epochs=0.0 is not valid; valid: a number, above 0"),
+  "negative epochs": ([LENET5, "--config.epochs=-1"], "config.epochs=-1.0 is not valid; valid: a number, above 0"),
+  "batch": ([LENET5, "--config.batch_size=0"], "config.batch_size=0 is not valid; valid: a whole number, at least 1"),
   "accumulate": (
     [LENET5, "--config.accumulate=5"],
-    "config.batch_size=64 does not divide over 1 devices x accumulate=5",
+    "config.batch_size=64 does not divide over 1 devices x config.accumulate=5",
   ),
-  "ema": ([LENET5, "--config.ema_decay=1"], "config.ema_decay=1.0 must be at least 0 and below 1"),
-  "smoothing": ([LENET5, "--config.label_smoothing=1.5"], "config.label_smoothing=1.5 must be"),
-  "log": ([LENET5, "--config.log_every_steps=0"], "config.log_every_steps=0 must be at least 1"),
-  "weight decay": ([LENET5, "--config.optimizer.weight_decay=-1"], "config.optimizer.weight_decay=-1.0 must not be"),
+  "ema": (
+    [LENET5, "--config.ema_decay=1"],
+    "config.ema_decay=1.0 is not valid; valid: a number, at least 0 and below 1",
+  ),
+  "smoothing": (
+    [LENET5, "--config.label_smoothing=1.5"],
+    "config.label_smoothing=1.5 is not valid; valid: a number, at least 0 and below 1 (probability",
+  ),
+  "log": (
+    [LENET5, "--config.log_every_steps=0"],
+    "config.log_every_steps=0 is not valid; valid: a whole number, at least 1",
+  ),
+  "weight decay": (
+    [LENET5, "--config.optimizer.weight_decay=-1"],
+    "config.optimizer.weight_decay=-1.0 is not valid; valid: a number, at least 0",
+  ),
   "small image": (
     [LENET5, "--config.data.image_size=16"],
     "left for layer c5; valid: config.data.image_size of at least 32",
@@ -91,27 +152,58 @@ def check_line(err, says):
 
 
 def forget_flags():
-  """As if none had been typed; ml_collections defines one for every override."""
+  """As if none had been typed."""
   every = command_line.flags.FLAGS
   every.unparse_flags()
   for flag in ("config", "workdir"):
     every[flag].unparse()
-  for flag in [flag for flag in every if flag.startswith("config.")]:
-    delattr(every, flag)
+
+
+@pytest.fixture
+def mistake(capsys, monkeypatch, tmp_path):
+  """A function of what is typed and what the line says: calls what train.py calls, in this process."""
+  monkeypatch.chdir(ROOT)
+
+  def run(typed, says):
+    forget_flags()
+    with pytest.raises(SystemExit) as exit_:
+      command_line.run(train.main, ["train.py", f"--workdir={tmp_path / 'run'}", *typed])
+    assert exit_.value.code == 2
+    check_line(capsys.readouterr().err, says)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+  return run
 
 
 @pytest.mark.parametrize("case", TYPED)
-def test_mistake(case, tmp_path, capsys, monkeypatch):
-  """In this process: the same functions that train.py calls, with the same flags."""
-  typed, says = TYPED[case]
-  monkeypatch.chdir(ROOT)
-  forget_flags()
-  argv = ["train.py", f"--workdir={tmp_path / 'run'}", *typed]
-  monkeypatch.setattr(sys, "argv", argv)  # where ml_collections looks for overrides
-  with pytest.raises(SystemExit) as exit_:
-    command_line.run(train.main, argv)
-  assert exit_.value.code == 2
-  check_line(capsys.readouterr().err, says)
+def test_mistake(case, mistake):
+  mistake(*TYPED[case])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_mistake_in_a_file(name, mistake, tmp_path):
+  (tmp_path / name).write_bytes(FILES[name])
+  mistake([f"--config={tmp_path / name}"], WRITTEN[name])
+
+
+def test_dataset_that_is_not_prepared(mistake, monkeypatch, tmp_path):
+  monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+  mistake(["--config=configs/lenet5.py:cifar10"], "run: python scripts/prepare_data.py cifar10 --directory=")
+
+
+def test_folders(mistake, capsys, tmp_path):
+  """One that cannot be written, and one that holds another run."""
+  (tmp_path / "file").write_text("")
+  mistake([LENET5, f"--workdir={tmp_path}/file/run"], "/file/run' cannot be written: Not a directory; give another")
+  other = tmp_path / "other"
+  train_run(runner.load("lenet5", steps=1), other)
+  capsys.readouterr()  # its log
+  workdir = f"--workdir={other}"
+  longer = [LENET5, workdir, f"--config.compilation_cache={runner.CACHE}", "--config.steps=2"]
+  mistake(longer, "holds a run of another length (steps: 1 -> 2), on which the cosine")
+  small = [f"--config.{field}={value}" for field, value in runner.TINY_EFFICIENTNET.items()]
+  mistake(["--config=configs/efficientnet_b0.py", workdir, *small], "model.name: 'lenet5' -> 'efficientnet_b0'")
+  assert runner.saved_steps(other) == [1]
 
 
 @pytest.mark.parametrize(
@@ -142,48 +234,15 @@ def test_commands(typed, says, capsys):
 
 
 def test_processes(tmp_path):
-  """As a person types it."""
-  (tmp_path / "file").write_text("")
-  (tmp_path / "syntax.py").write_text(SYNTAX)
-  (tmp_path / "raises.py").write_text(RAISES)
-  (tmp_path / "empty").mkdir()
+  """As a person types it, also on several devices."""
   workdir = f"--workdir={tmp_path / 'run'}"
-  other = tmp_path / "other"
-  runner.train_process("lenet5", other, {"steps": 1})
   eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-  empty = {"TFDS_DATA_DIR": str(tmp_path / "empty")}
-  small = [f"--config.{field}={value}" for field, value in runner.TINY_EFFICIENTNET.items()]
+  does_not_divide = "config.batch_size=60 does not divide over 8 devices; valid: multiples of 8"
   cases = [
     ([workdir], {}, "--config is missing"),
-    (["--config=configs/lenet.py", workdir], {}, "did you mean configs/lenet5.py"),
-    ([f"--config={tmp_path}/syntax.py", workdir], {}, "syntax.py' has a syntax error in line 2"),
-    ([f"--config={tmp_path}/raises.py", workdir], {}, "raises.py' raises KeyError in line 5"),
     ([LENET5, workdir, "--config.batchsize=3"], {}, "config has no field 'batchsize'; did you mean batch_size"),
-    ([LENET5, workdir, "--config.seed=one"], {}, "config.seed='one' must be a whole number"),
-    ([LENET5, workdir, "--nonsense"], {}, "Unknown command line flag 'nonsense'"),
-    (
-      [LENET5, workdir, "--config.batch_size=60"],
-      eight,
-      "config.batch_size=60 does not divide over 8 devices; valid: m",
-    ),
-    ([LENET5, workdir, "--config.accumulate=3"], eight, "8 devices x accumulate=3; valid: multiples of 24"),
-    ([LENET5, f"--workdir={tmp_path}/file/run"], {}, "/file/run' cannot be written: Not a directory; give another"),
-    ([LENET5, f"--workdir={other}", "--config.steps=2"], {}, "holds another run (steps: 1 -> 2); give another"),
-    (
-      ["--config=configs/efficientnet_b0.py", f"--workdir={other}", *small],
-      {},
-      "model.name: 'lenet5' -> 'efficientnet_b0'",
-    ),
-    (
-      ["--config=configs/lenet5.py:cifar10", workdir],
-      empty,
-      "run: python scripts/prepare_data.py cifar10 --directory=",
-    ),
-    (
-      [LENET5, workdir, "--config.data.image_size=16"],
-      {},
-      "left for layer c5; valid: config.data.image_size of at least 32",
-    ),
+    ([LENET5, workdir, "--config.batch_size=60"], eight, does_not_divide),
+    ([LENET5, workdir, "--config.accumulate=3"], eight, "8 devices x config.accumulate=3; valid: multiples of 24"),
   ]
 
   def run(case):
@@ -194,26 +253,70 @@ def test_processes(tmp_path):
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     for err, says in pool.map(run, cases):
       check_line(err, says)
-  assert not (tmp_path / "run" / "metrics.jsonl").exists()
-  assert runner.saved_steps(other) == [1]
+  assert not (tmp_path / "run").exists()
 
 
-def test_default_workdir(monkeypatch):
+def parsed(*typed):
+  """The configuration of these arguments, as `run` leaves it."""
+  forget_flags()
+  command_line._parse(["train.py", f"--config={ROOT}/configs/lenet5.py:mnist", *typed])
+  return train._CONFIG
+
+
+def test_default_workdir():
   """Named by what changes the run, so that the same command finds it again."""
-  flags = command_line.flags.FlagValues()
-  config = command_line.config_flags.DEFINE_config_file("config", None, "", flag_values=flags)
-  argv = [
-    "train.py",
-    f"--config={ROOT}/configs/lenet5.py:mnist",
-    "--config.steps=3",
-    "--config.optimizer.name=sgd",
-    "--config.data.workers=2",
-    "--config.compilation_cache=/x",
-  ]
-  monkeypatch.setattr(sys, "argv", argv)
-  flags(argv)
+  typed = ("--config.steps=3", "--config.optimizer.name=sgd", "--config.data.workers=2", "--config.init=a/b")
+  config = parsed(*typed, "--config.compilation_cache=/x", "--config.schedule.extend=True")
   assert config.value.data.name == "mnist"
-  assert command_line.default_workdir(flags["config"]) == "runs/lenet5-mnist,optimizer.name=sgd,steps=3"
+  assert config.default_workdir() == "runs/lenet5-mnist,init=a_b,optimizer.name=sgd,steps=3"
+
+
+@pytest.mark.parametrize(
+  ("typed", "field", "value"),
+  [
+    (["--config.batch_size=6", "--config.batch_size=8"], "batch_size", 8),
+    (["--config.batch_size", "8"], "batch_size", 8),
+    (["-config.epochs=30"], "epochs", 30.0),
+    (["--config.data.flip"], "data.flip", True),
+    (["--config.data.flip", "--config.seed=1"], "data.flip", True),
+    (["--config.data.flip=true", "--noconfig.data.flip"], "data.flip", False),
+    (["--config.data.flip=F"], "data.flip", False),
+    (["--config.data.mean=0.5"], "data.mean", (0.5,)),
+    (["--config.data.mean=(0.4, 0.5, 0.6)"], "data.mean", (0.4, 0.5, 0.6)),
+    (["--config.optimizer.learning_rate=1e-2"], "optimizer.learning_rate", 0.01),
+    (["--config.init=a=b"], "init", "a=b"),
+  ],
+)
+def test_overrides(typed, field, value):
+  config = parsed(*typed).value
+  for name in field.split("."):
+    config = config[name]
+  assert config == value and type(config) is type(value)
+
+
+@pytest.mark.parametrize("field", ["steps", "init", "batch_norm.group_size", "batch_norm.momentum", "data.directory"])
+def test_none_resets(field):
+  """Whatever the file or an earlier flag set it to."""
+  value = "3" if "." in field or field == "steps" else "folder"
+  value = {"batch_norm.momentum": "0.5"}.get(field, value)
+  config = parsed(f"--config.{field}={value}", f"--config.{field}=None").value
+  for name in field.split("."):
+    config = config[name]
+  assert config is None
+
+
+def test_none_resets_what_the_recipe_sets():
+  forget_flags()
+  argv = ["train.py", f"--config={ROOT}/configs/efficientnet_b0.py:imagenet", "--config.batch_norm.group_size=None"]
+  command_line._parse(argv)
+  assert command_line.load_config(argv[1].split("=")[1]).batch_norm.group_size == 64
+  assert train._CONFIG.value.batch_norm.group_size is None
+
+
+def test_flagfile(tmp_path):
+  """May hold settings of the configuration too."""
+  (tmp_path / "flags").write_text("# a comment\n--config.seed=7\n")
+  assert parsed(f"--flagfile={tmp_path}/flags").value.seed == 7
 
 
 def test_nothing_is_written_at_home():

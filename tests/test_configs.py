@@ -1,18 +1,20 @@
 """Every configuration describes a model that can be built, and each family's trains on its embedded data."""
 
+import importlib
+
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_zoo import convolutions, data
-from cnn_zoo.benchmarks.config_trials import Trial, select_configs, to_text, try_config
-from cnn_zoo.errors import UserError
+from cnn_zoo import command_line, convolutions, data
+from cnn_zoo.benchmarks.config_trials import select_configs
 from cnn_zoo.models import abstract_model
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
-from cnn_zoo.training.setup import check_settings, check_task
-from cnn_zoo.training.step import make_gradient, make_update
+from cnn_zoo.training.settings import check
+from cnn_zoo.training.step import make_train_step
+from configs import base, resnet50
 from tests.helpers import ROOT, runner
 
 CONFIGS = [path.stem for path in select_configs(ROOT / "configs")]
@@ -44,14 +46,45 @@ FAMILIES = {
 def test_config(name):
   """It loads, its settings mean something, its task fits its data, and its model, of as many axes, can be built."""
   config = runner.load(name)
-  check_settings(config)
+  check(config)
   info = data.dataset_info(config.data, prepared=False)
-  check_task(config, info)
   options = config.model.to_dict()
   assert options["name"] == name and config.data.name in ("digits", "waveforms", "moving_digits", "digit_scenes")
   model = abstract_model(options.pop("name"), num_classes=info.num_classes, in_channels=info.channels, **options)
   axes = max(p.ndim for p in jax.tree.leaves(nnx.state(model, nnx.Param))) - 2  # of the kernels; two are channels
   assert axes == len(data.input_shape(config.data, info)) - 1
+
+
+def config_for(name, argument):
+  return command_line.load_config(str(ROOT / "configs" / f"{name}.py") + f":{argument}")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_recipes(name):
+  """Every recipe gives settings that mean something; CIFAR has one of its own wherever there is one for digits."""
+  datasets = {base.RECIPES.get(dataset, dataset): dataset for dataset in base.SPECS}
+  embedded = runner.load(name)
+  recipes = importlib.import_module(f"configs.{name}").get_config.recipes
+  assert set(recipes) <= set(datasets)
+  for recipe in recipes:
+    config = config_for(name, datasets[recipe])
+    check(config)
+    assert config.task == embedded.task and config.model.name == name
+  if "digits" in recipes:
+    cifar = config_for(name, "cifar10")
+    assert (cifar.epochs, cifar.batch_size) != (embedded.epochs, embedded.batch_size)
+    assert config_for(name, "cifar100").optimizer == cifar.optimizer
+
+
+def test_choice_of_a_recipe():
+  """By the dataset; the first where there is none for it; or as the command line says."""
+  plain = config_for("resnet18", "imagenette")
+  assert (plain.data.image_size, plain.epochs, plain.optimizer.name) == (224, 10.0, "adamw")
+  chosen = config_for("resnet18", "imagenette,recipe=imagenet")
+  assert (chosen.data.image_size, chosen.epochs, chosen.optimizer.name) == (224, 120.0, "sgd")
+  assert config_for("zfnet", "imagenet").epochs == 70.0 and config_for("alexnet", "imagenet").epochs == 90.0
+  assert config_for("lenet_maxpool", "mnist").optimizer.name == "sgd"
+  assert base.sibling("resnet18", of=resnet50)() == runner.load("resnet18", compilation_cache="~/.cache/cnn_zoo")
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -62,52 +95,13 @@ def test_a_family_trains(name):
   batches = data.train_batches(data.open_dataset(config.data), config.data, seed=0, batch_size=config.batch_size)
   batch = next(batches)
   batches.close()
-  gradient = make_gradient(programs.network, programs.task, config, programs.dtype)
-  options = {} if name in WIDE else QUICK
-  gradient, update = (jax.jit(step, compiler_options=options) for step in (gradient, make_update(config)))
-  state, losses = programs.initial_state(), []
+  train_step = make_train_step(programs.network, programs.task, config, programs.dtype)
+  train_step = jax.jit(train_step, compiler_options={} if name in WIDE else QUICK)
+  state, sums = programs.initial_state(), [0.0]
   with convolutions.lowering("lax"):  # compiles faster still
     for _ in range(6):
-      grads, batch_stats, sums = gradient(state.params, state.batch_stats, np.uint32(0), state.step, batch)
-      state = update(state, grads, batch_stats, sums, config.optimizer.learning_rate)
-      losses.append(float(sums["loss"] / sums["count"]))
+      state = train_step(state, np.uint32(0), batch, np.float32(config.optimizer.learning_rate))
+      sums.append(float(state.metrics["loss"]))
+  losses = np.diff(sums)
   assert np.isfinite(losses).all()
   assert losses[-1] < losses[0]
-
-
-def test_trials(tmp_path):
-  """What scripts/try_configs.py makes of a run that ends well, of one that does not, and of losses."""
-  lenet, wrong = ROOT / "configs" / "lenet5.py", ROOT / "configs" / "m5.py"
-  good = try_config(lenet, tmp_path / "good", steps=8, batch=32)
-  assert (good.name, good.parameters, len(good.losses), good.verdict) == ("lenet5", 61_706, 8, "ok")
-  assert good.first == pytest.approx(np.mean(good.losses[:3])) and good.last == pytest.approx(np.mean(good.losses[5:]))
-  (tmp_path / "file").write_text("")
-  bad = try_config(wrong, tmp_path / "file" / "run", steps=6)
-  assert bad.parameters is None and bad.losses == [] and np.isnan(bad.first)
-  assert bad.verdict.startswith("failed: workdir='") and bad.verdict.endswith("give another --workdir")
-  rows = [good, bad, Trial("up", 5, [1.0] * 3 + [2.0] * 3, 1.0, ""), Trial("nan", 5, [1.0] * 5 + [np.nan], 1.0, "")]
-  assert [row.verdict for row in rows[2:]] == ["failed: the loss does not fall", "failed: a loss is not finite"]
-  lines = to_text(rows, as_markdown=True).splitlines()
-  assert lines[0] == "| config | parameters | first loss | last loss | seconds | verdict |"
-  assert lines[3].startswith("| m5 |  |  |  | ") and lines[4] == (
-    "| up | 5 | 1.000 | 2.000 | 1 | failed: the loss does not fall |"
-  )
-  assert to_text(rows).count("\n") == 6
-
-
-@pytest.mark.parametrize(
-  ("call", "says"),
-  [
-    (lambda folder: select_configs(folder, ["lenet6"]), "only='lenet6' is not known; did you mean lenet5"),
-    (lambda folder: try_config(folder / "lenet5.py", folder / "run", steps=5), "steps=5 must be at least 6"),
-    (lambda folder: try_config(folder / "lenet5.py", folder / "run", batch=0), "batch=0 must be at least 1"),
-  ],
-)
-def test_mistakes_of_trials(call, says):
-  with pytest.raises(UserError, match=says):
-    call(ROOT / "configs")
-
-
-def test_select_configs():
-  names = [path.stem for path in select_configs(ROOT / "configs", ["resnet18", "lenet5"])]
-  assert names == ["lenet5", "resnet18"] and len(CONFIGS) > 60 and not {"base", "__init__"} & set(CONFIGS)

@@ -15,6 +15,7 @@ def test_public_names():
   for name in cnn_zoo.__all__:
     assert getattr(cnn_zoo, name).__doc__
   names = {
+    "configure_runtime",
     "create_convolution",
     "create_model",
     "describe",

@@ -1,4 +1,4 @@
-"""Whether configurations train: each for a few steps, as a person would, in a process of its own."""
+"""Trials of configurations: each trains for a few steps with train.py, in its own process."""
 
 import dataclasses
 import math
@@ -10,24 +10,28 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnn_zoo.describe.tables import aligned, markdown
+from cnn_zoo.describe.tables import markdown_table, text_table
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.training.logging import read_metrics
 
-_ENDS = 3  # steps at either end whose mean losses are compared: single batches are noisy
+_ENDS = 3  # steps at each end whose mean losses are compared, because single batches are noisy
 LEAST_STEPS = 2 * _ENDS
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-  """What became of a configuration.
+  """The result of training a configuration for a few steps.
 
   Attributes:
     name: of its file.
-    parameters: how many its model learns; None if it did not get so far.
+    parameters: the number of parameters of its model. None if the command ended before the model was built.
     losses: of each step.
     seconds: of the whole command.
-    error: the line with which it ended; "" if it ended well.
+    error: the line with which the command ended, or "" if it succeeded.
+
+  >>> trial = Trial("lenet5", 61_706, [2.3, 2.2, 2.1, 1.9, 1.8, 1.7], 12.0, "")
+  >>> round(trial.first, 2), round(trial.last, 2), trial.verdict
+  (2.2, 1.8, 'ok')
   """
 
   name: str
@@ -38,12 +42,12 @@ class Trial:
 
   @property
   def first(self) -> float:
-    """The mean loss of the first three steps; NaN if there were less than six."""
+    """The mean loss of the first three steps; NaN if there were fewer than six."""
     return self._mean(self.losses[:_ENDS])
 
   @property
   def last(self) -> float:
-    """The mean loss of the last three steps."""
+    """The mean loss of the last three steps, likewise."""
     return self._mean(self.losses[-_ENDS:])
 
   def _mean(self, losses):
@@ -51,7 +55,7 @@ class Trial:
 
   @property
   def verdict(self) -> str:
-    """ "ok", or what is wrong."""
+    """Whether it trained: "ok", or the fault."""
     if self.error:
       return self.error
     if not self.losses or not all(map(math.isfinite, self.losses)):
@@ -60,7 +64,11 @@ class Trial:
 
 
 def select_configs(folder: Path, only: Sequence[str] = ()) -> list[Path]:
-  """The configurations in `folder`, or those of these names; raises UserError for one that is not there."""
+  """The configurations in `folder`, all or those named in `only`.
+
+  Raises:
+    UserError: for a name that is not there.
+  """
   files = {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem not in ("__init__", "base")}
   for name in only:
     check_name("only", name, files)
@@ -68,27 +76,23 @@ def select_configs(folder: Path, only: Sequence[str] = ()) -> list[Path]:
 
 
 def try_config(config: Path, workdir: Path, *, steps: int = 30, batch: int | None = None) -> Trial:
-  """Trains what the file `config` describes for some steps and evaluates it.
+  """Trains a configuration for some steps and evaluates it.
 
   Args:
-    config: in a folder beside train.py.
-    workdir: of the run; a new one.
-    steps: how many, at least six.
-    batch: examples in a step; None for the configuration's.
+    config: the configuration's file, in a folder next to train.py.
+    workdir: of the run, a new folder.
+    steps: the number of steps, at least six.
+    batch: the number of examples in a step. None for the configuration's own.
 
   Raises:
-    UserError: for fewer steps and for a batch without examples.
+    UserError: for fewer than six steps and for a batch below 1.
   """
   if steps < LEAST_STEPS:
     raise UserError(f"steps={steps} must be at least {LEAST_STEPS}")
   if batch is not None and batch < 1:
     raise UserError(f"batch={batch} must be at least 1")
-  fields = {
-    "steps": steps,
-    "log_every_steps": 1,
-    "eval.every_epochs": 1e6,
-    "checkpoint.keep": 1,
-  }  # the end is evaluated
+  # Only the last step is evaluated.
+  fields = {"steps": steps, "log_every_steps": 1, "eval.every_epochs": 1e6, "checkpoint.keep": 1}
   fields |= {} if batch is None else {"batch_size": batch}
   overrides = [f"--config.{field}={value}" for field, value in fields.items()]
   command = [sys.executable, "train.py", f"--config={config.resolve()}", f"--workdir={workdir.resolve()}", *overrides]
@@ -110,17 +114,17 @@ def _error(ended):
   if ended.returncode == 0:
     return ""
   if ended.returncode < 0:
-    return f"failed: killed by signal {-ended.returncode}"  # 9 is what a machine without memory sends
+    return f"failed: killed by signal {-ended.returncode}"  # 9 if the machine ran out of memory
   lines = ended.stderr.split("\n")
-  told = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line] or [""]
-  return "failed: " + told[-1].removeprefix("error: ")
+  errors = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line] or [""]
+  return "failed: " + errors[-1].removeprefix("error: ")
 
 
 def to_text(trials: Sequence[Trial], as_markdown: bool = False) -> str:
-  """A table with a line a configuration, as text or in Markdown."""
+  """A table with a line for each configuration, as text or in Markdown."""
   lines = [["config", "parameters", "first loss", "last loss", "seconds", "verdict"]]
   for trial in trials:
     parameters = "" if trial.parameters is None else f"{trial.parameters:,}"
     losses = ["" if math.isnan(loss) else f"{loss:.3f}" for loss in (trial.first, trial.last)]
     lines.append([trial.name, parameters, *losses, f"{trial.seconds:.0f}", trial.verdict])
-  return markdown(lines, 1) if as_markdown else aligned(lines, 1) + "\n"
+  return markdown_table(lines, 1) if as_markdown else text_table(lines, 1) + "\n"

@@ -1,4 +1,4 @@
-"""The same convolutions and models in PyTorch, to measure against where it is installed. Nothing else imports it."""
+"""The same convolutions and models in PyTorch, where it is installed. No other module imports PyTorch."""
 
 import functools
 import importlib.util
@@ -9,11 +9,11 @@ import numpy as np
 
 from cnn_zoo.benchmarks.shapes import Shape
 
-FORMATS = ("torch", "torch nhwc")  # PyTorch as it comes, channels first, and memory_format=channels_last
+FORMATS = ("torch", "torch nhwc")  # the default memory format, channels first, and memory_format=channels_last
 
 
 def find_torch() -> tuple["Torch | None", str | None]:
-  """PyTorch, or None and a line that says why not."""
+  """PyTorch and None, or None and a line with the reason."""
   if importlib.util.find_spec("torch") is None:
     return None, "PyTorch is not installed: its columns are left out"
   import torch
@@ -27,8 +27,12 @@ def find_torch() -> tuple["Torch | None", str | None]:
 class Torch:
   """PyTorch on the device that JAX uses.
 
-  Memory formats (`FORMATS`) are given separately where PyTorch has both: which is faster depends on the layer and the
-  machine.
+  Where PyTorch has several memory formats (`FORMATS`), each is a contender: which is faster depends on the layer and
+  the machine.
+
+  Args:
+    torch: the module.
+    device: "cpu" or "cuda".
 
   Attributes:
     version: of PyTorch.
@@ -37,17 +41,17 @@ class Torch:
   def __init__(self, torch, device: str):
     self._torch, self._device = torch, device
     self.version = torch.__version__
-    if device == "cuda":  # what XLA does without being asked
+    if device == "cuda":  # as XLA does by default
       torch.backends.cudnn.benchmark = True
       torch.set_float32_matmul_precision("high")
 
   def wait(self, _=None) -> None:
-    """Until everything that was begun is done."""
+    """Waits until all queued work is done."""
     if self._device == "cuda":
       self._torch.cuda.synchronize()
 
   def to_numpy(self, tensor) -> np.ndarray:
-    """A tensor [batch, channels, *spatial] or a kernel's gradient as a float32 array, axes as they are."""
+    """A tensor [batch, channels, *spatial] or a kernel's gradient as a float32 array with the same axes."""
     return tensor.detach().float().cpu().numpy()
 
   def matrix_product(self, size: int, dtype: str):
@@ -63,9 +67,18 @@ class Torch:
     return lambda: target.copy_(source)
 
   def convolutions(self, shape: Shape, x, kernel, g, dtype: str) -> dict[str, tuple]:
-    """For each memory format the functions forward () -> y and train () -> (y, gradient by x, by the kernel).
+    """A convolution in each memory format.
 
-    x, kernel and g, the gradient by y, are arrays as `convolve` has them; what is returned is [batch, channels, ...].
+    Args:
+      shape: the convolution.
+      x: input, [batch, *spatial, channels].
+      kernel: [*kernel_size, in / groups, out].
+      g: the gradient with respect to the output, of the output's shape.
+      dtype: of the computation.
+
+    Returns:
+      For each memory format the functions forward () -> y and train () -> (y, gradient by x, gradient by the kernel),
+      whose results are [batch, channels, *spatial].
     """
     rank = len(shape.sizes)
     x, g = (np.moveaxis(array, -1, 1) for array in (x, g))
@@ -103,9 +116,20 @@ class Torch:
     return tensor.contiguous(memory_format=torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d)
 
   def models(self, name: str, x, labels, num_classes: int, dtype: str) -> dict[str, tuple] | None:
-    """For each memory format the functions inference () -> logits and train () -> loss, of torchvision's model `name`.
+    """A model of torchvision in each memory format.
 
-    None if there is no such model there. A training step is forward, backward and SGD with Nesterov momentum.
+    A training step is forward, backward and SGD with Nesterov momentum.
+
+    Args:
+      name: of the model.
+      x: inputs, [batch, *spatial, channels].
+      labels: [batch].
+      num_classes: width of the logits.
+      dtype: of the computation.
+
+    Returns:
+      For each memory format the functions inference () -> logits and train () -> loss. None if torchvision has no such
+      model.
     """
     torchvision = import_torchvision()
     if torchvision is None or name not in torchvision.models.list_models(module=torchvision.models):
@@ -150,7 +174,18 @@ class Torch:
 
 
 def kernel_to_torch(kernel: np.ndarray, shape: Shape) -> np.ndarray:
-  """[*kernel_size, in / groups, out] as PyTorch has it: [out, in / groups, ...], transposed [in, out / groups, ...]."""
+  """A kernel in PyTorch's layout.
+
+  Args:
+    kernel: [*kernel_size, in / groups, out].
+    shape: the convolution.
+
+  Returns:
+    [out, in / groups, *kernel_size], or for a transposed convolution [in, out / groups, *kernel_size].
+
+  >>> kernel_to_torch(np.zeros((3, 3, 8, 16)), Shape("", (32, 32), (8, 16), (3, 3))).shape
+  (16, 8, 3, 3)
+  """
   if not shape.transposed:
     return np.moveaxis(kernel, (-1, -2), (0, 1))
   size, (features, out) = kernel.shape[:-2], kernel.shape[-2:]
@@ -165,7 +200,9 @@ def import_torchvision():
     return None
   try:
     import torchvision
-  except RuntimeError:  # its operators were built for another PyTorch; declared, no classifier needs them
+  except (
+    RuntimeError
+  ):  # its operators were built for another PyTorch; no classifier needs them, declaring them is enough
     import torch
 
     library = torch.library.Library("torchvision", "DEF")
@@ -173,5 +210,5 @@ def import_torchvision():
       library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
 
-    torchvision.cnn_zoo_library = library  # which takes the operators with it when it goes
+    torchvision.cnn_zoo_library = library  # keeps the operators alive
   return torchvision

@@ -1,14 +1,15 @@
-"""What was measured as plain values, for JSON, and as tables."""
+"""Measurements as trees of plain values, for JSON, and as tables."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from cnn_zoo.benchmarks.shapes import Shape
 from cnn_zoo.benchmarks.timing import geometric_mean
+from cnn_zoo.describe.tables import text_table
 
 OTHERS = ("lax", "torch", "torch nhwc")
-"""Whom we are compared with: XLA's own convolutions, PyTorch as it comes (NCHW) and in its memory format
-channels_last."""
+"""The other contenders: XLA's own convolutions, and PyTorch in its memory formats NCHW and channels_last."""
 
 _PASSES = {"forward": "fwd", "forward_backward": "fwd+bwd"}
 
@@ -18,22 +19,27 @@ def convolution_report(
   settings: Mapping[str, object],
   peak: Mapping[str, Mapping[str, float]],
 ) -> dict[str, object]:
-  """What was measured as a tree of plain values, for JSON.
+  """Measurements of convolutions as a tree of plain values, for JSON.
 
   Args:
-    rows: (group, shape, seconds by pass and contender).
-    settings: what was measured where; becomes part of the report.
+    rows: (group, shape, seconds by pass and contender) of each convolution.
+    settings: dtype, repeat and machine; they become part of the report.
     peak: "gflops" and "copy_gigabytes_per_second" of each library.
 
   Returns:
-    `settings` with `peak`, `shapes` (a row each; for "forward" and "forward_backward" and each contender milliseconds,
-    gflops and share_of_peak, and the ratios of `RATIOS`) and
-    `geometric_means` of the ratios by group, and over "all" if there are several.
+    `settings` with `peak`, `shapes` and the `geometric_means` of the ratios by group, and over "all" if there are
+    several. A row of `shapes` has, for "forward" and "forward_backward", the ratios ours_over_CONTENDER and for each
+    contender milliseconds, gflops and share_of_peak.
   """
   fastest = max(peak["gflops"].values())
   shapes = []
   for group, shape, seconds in rows:
-    row = {"group": group, "name": shape.name, "input_shape": shape.input_shape, "kernel_shape": shape.kernel_shape}
+    row: dict = {
+      "group": group,
+      "name": shape.name,
+      "input_shape": shape.input_shape,
+      "kernel_shape": shape.kernel_shape,
+    }
     row |= {"output_shape": shape.output_shape, "multiply_adds": shape.multiply_adds}
     for name, times in seconds.items():
       work = 2e-9 * shape.multiply_adds * (3 if name == "forward_backward" else 1)
@@ -52,7 +58,11 @@ def _rate(seconds, work, fastest):
 
 
 def compared(seconds: Mapping[str, float], values: Callable[[float], dict]) -> dict[str, object]:
-  """An entry of a report, from the seconds of each contender: `values(seconds)` of each, and the ratios of speeds."""
+  """An entry of a report: `values(seconds)` of each contender, and the ratios of speeds.
+
+  >>> compared({"lax": 4.0, "ours": 2.0}, lambda t: {"seconds": t})
+  {'lax': {'seconds': 4.0}, 'ours': {'seconds': 2.0}, 'ours_over_lax': 2.0}
+  """
   entry = {who: values(t) for who, t in seconds.items()}
   return entry | {_key(who): seconds[who] / seconds["ours"] for who in OTHERS if who in seconds}
 
@@ -73,8 +83,8 @@ def mean_ratios(rows: Sequence[Mapping], passes: Sequence[str]) -> dict[str, dic
   return means
 
 
-def convolution_table(report: Mapping[str, object]) -> str:
-  """What `benchmark_convolutions` returns as text: a table a group and one of the geometric means."""
+def convolution_table(report: Mapping[str, Any]) -> str:
+  """The report of `benchmark_convolutions` as text: a table for each group and one of the geometric means."""
   who = [w for w in ("ours", *OTHERS) if any(w in row["forward"] for row in report["shapes"])]
   head = ["convolution", "pass", *(f"{w} ms" for w in who), "GFLOP/s", "of peak"]
   ratios = who[1:]
@@ -88,15 +98,15 @@ def convolution_table(report: Mapping[str, object]) -> str:
         cells += [format_number(entry["ours"]["gflops"]), f"{entry['ours']['share_of_peak']:.0%}"]
         lines.append([row["name"], label, *cells, *_ratio_cells(entry, ratios)])
     batches = sorted({row["input_shape"][0] for row in report["shapes"] if row["group"] == group})
-    parts.append(f"{group}, batch {' and '.join(map(str, batches))}\n" + _aligned(lines))
+    parts.append(f"{group}, batch {' and '.join(map(str, batches))}\n" + text_table(lines, words=2))
   lines = [["geometric mean", "pass", *(f"ours/{w}" for w in ratios)]]
   for group, means in report["geometric_means"].items():
     lines += [[group, label, *_ratio_cells(means[kind], ratios)] for kind, label in _PASSES.items()]
-  return "\n\n".join([*parts, _aligned(lines)])
+  return "\n\n".join([*parts, text_table(lines, words=2)])
 
 
-def model_table(report: Mapping[str, object]) -> str:
-  """What `benchmark_models` returns as text."""
+def model_table(report: Mapping[str, Any]) -> str:
+  """The report of `benchmark_models` as text."""
   kinds = ("training", "inference")
   who = [w for w in ("ours", *OTHERS) if any(w in row["training"] for row in report["models"])]
   ratios = who[1:]
@@ -109,10 +119,10 @@ def model_table(report: Mapping[str, object]) -> str:
       costs = [f"{ours['compile_seconds']:.1f}", f"{ours['memory_bytes'] / 2**30:.2f}"]
       shape = "x".join(map(str, row["input_shape"][1:]))
       lines.append([row["model"], shape, kind, *cells, *_ratio_cells(entry, ratios), *costs])
-  parts = [f"{_heading(report)}\nbatch {report['batch']}; compile time and memory of ours", _aligned(lines, left=3)]
+  parts = [f"{_heading(report)}\nbatch {report['batch']}; compile time and memory of ours", text_table(lines, words=3)]
   if ratios and len(report["models"]) > 1:
     means = [[kind, *_ratio_cells(report["geometric_means"][kind], ratios)] for kind in kinds]
-    parts.append(_aligned([["geometric mean", *titles], *means], left=1))
+    parts.append(text_table([["geometric mean", *titles], *means], words=1))
   return "\n\n".join(parts)
 
 
@@ -144,13 +154,9 @@ def _ratio_cells(entry, others):
 
 
 def format_number(value: float) -> str:
-  """Three digits, or all before the point."""
+  """A number with three significant digits, or with all digits before the point.
+
+  >>> format_number(12345.6), format_number(0.01234)
+  ('12,346', '0.0123')
+  """
   return f"{value:,.{max(0, min(4, 2 - math.floor(math.log10(value))))}f}"
-
-
-def _aligned(lines, left=2):
-  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-  return "\n".join(
-    "  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
-    for cells in lines
-  )

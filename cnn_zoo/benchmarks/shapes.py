@@ -1,4 +1,4 @@
-"""The convolutions that are measured: layers of published networks, with the sizes they have there."""
+"""The convolutions that are measured: layers of published networks, with their published sizes."""
 
 import dataclasses
 import math
@@ -8,18 +8,23 @@ from cnn_zoo.convolutions.arithmetic import output_sizes, transposed_output_size
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-  """One layer, without bias.
+  """One convolution layer, without bias.
 
   Attributes:
-    network: whose layer it is.
+    network: the network that it is part of.
     sizes: spatial sizes of the input.
     channels: of the input and of the output.
-    kernel_size: one number a spatial axis.
-    stride, dilation: the same in every axis.
+    kernel_size: one number for each spatial axis.
+    stride: the same along every axis.
+    dilation: the same along every axis.
     groups: as in `Convolution`.
     transposed: whether it is a transposed convolution.
-    padding: on both sides of every axis; None: dilation (kernel - 1) / 2, rounded down.
-    batch: how many examples.
+    padding: on both sides of every axis. None for dilation * (kernel - 1) / 2, rounded down.
+    batch: the number of examples.
+
+  >>> shape = Shape("resnet50", (56, 56), (64, 256), (1, 1))
+  >>> shape.name, shape.output_shape
+  ('resnet50 56x56 64-256 1x1', (8, 56, 56, 256))
   """
 
   network: str
@@ -35,7 +40,7 @@ class Shape:
 
   @property
   def name(self) -> str:
-    """The network and the sizes in one line, as `resnet50 56x56 64-256 1x1`."""
+    """The network and the sizes in one line, such as `resnet50 56x56 64-256 1x1`."""
     kernel = "x".join(map(str, self.kernel_size)) + (f"/{self.stride}" if self.stride > 1 else "")
     parts = [self.network, "x".join(map(str, self.sizes)), "{}-{}".format(*self.channels), kernel]
     if self.groups > 1:
@@ -69,7 +74,7 @@ class Shape:
 
   @property
   def multiply_adds(self) -> int:
-    """Of the forward pass: one per output element (transposed: input element), tap and channel that it meets."""
+    """Of the forward pass: one for each output element (if transposed, input element), kernel tap and channel."""
     elements = math.prod(self.input_shape if self.transposed else self.output_shape)
     met = self.channels[1 if self.transposed else 0] // self.groups
     return elements * math.prod(self.kernel_size) * met
@@ -80,7 +85,7 @@ def _depthwise(network, sizes, channels, kernel_size, **options):
 
 
 _K3 = (3, 3)
-_C3D = {"kernel_size": (3, 3, 3), "batch": 1}
+_C3D: dict = {"kernel_size": (3, 3, 3), "batch": 1}
 
 GROUPS: dict[str, tuple[Shape, ...]] = {
   "2d": (
@@ -140,7 +145,7 @@ GROUPS: dict[str, tuple[Shape, ...]] = {
     _depthwise("efficientnet_b0", (112, 112), 96, _K3, stride=2),
     _depthwise("efficientnet_b0", (56, 56), 144, (5, 5), stride=2),
   ),
-  # What the last stages are when images are as small as digits, 32 pixels a side; and DeepLabv3's pyramid at 64.
+  # The last stages for images of 32 x 32 pixels, such as digits, and DeepLabv3's pyramid for images of 64 x 64.
   "small": (
     Shape("resnet18", (2, 2), (256, 256), _K3, batch=64),
     Shape("resnet18", (1, 1), (512, 512), _K3, batch=64),

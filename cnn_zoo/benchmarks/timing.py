@@ -1,10 +1,11 @@
-"""How fast things are here: contenders that take turns, the machine's best rates, and what the machine is."""
+"""Measuring time: contenders that take turns, the peak rates of the machine, and the machine's description."""
 
 import functools
 import math
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,20 +14,36 @@ import jax
 import jax.numpy as jnp
 
 from cnn_zoo.benchmarks.pytorch import Torch
+from cnn_zoo.errors import UserError, check_name
 
-_TURN_SECONDS = 0.01  # what a turn lasts at least; short calls are repeated
-_TURN_WITHOUT_WARM_UP = 1.5  # seconds of a call from which a turn is that call alone
+DTYPES = ("float32", "bfloat16")
+"""What can be computed in."""
+
+_TURN_SECONDS = 0.01  # the least duration of a turn; short calls are repeated
+_TURN_WITHOUT_WARM_UP = 1.5  # seconds; a turn of a longer call has no warm-up
 _ENOUGH_SECONDS = 5.0
-_PAUSE_SECONDS = 0.01  # before each turn, in which the last one's threads, which wait in a busy loop, go to sleep
+_PAUSE_SECONDS = 0.01  # before each turn, so that the busy-waiting threads of the last one go to sleep
 _MATRIX = {"cpu": 2048, "other": 8192}
-_COPY_BYTES = 2**28  # many times the caches
+_COPY_BYTES = 2**28  # much larger than the caches
 
 
 def interleave(contenders: Mapping[str, Callable[[int], None]], repeat: int) -> dict[str, float]:
-  """Seconds per call of each contender: the median over `repeat` turns, which they take in changing order.
+  """Seconds per call of each contender: the median over `repeat` turns, in alternating order.
 
-  A contender is a function that makes so many calls and waits for them. Calls have been made before. Whoever has taken
-  three turns and several seconds is left out of the others: a slow one is measured well enough and holds up all.
+  A contender that has taken three turns and several seconds is left out of further turns, because a slow one is
+  measured well enough.
+
+  Args:
+    contenders: functions that make a given number of calls and wait for them, as from `contender`. They are compiled
+      and have been called before.
+    repeat: the number of turns.
+
+  Returns:
+    The seconds by name.
+
+  >>> seconds = interleave({"fast": lambda calls: time.sleep(0), "slow": lambda calls: time.sleep(0.001 * calls)}, 1)
+  >>> seconds["fast"] < seconds["slow"]
+  True
   """
   times = {name: [] for name in contenders}
   first = {name: _seconds(run, 1) for name, run in contenders.items()}
@@ -37,9 +54,21 @@ def interleave(contenders: Mapping[str, Callable[[int], None]], repeat: int) -> 
         continue
       time.sleep(_PAUSE_SECONDS)
       if first[name] < _TURN_WITHOUT_WARM_UP:
-        contenders[name](1)  # wakes threads and caches and has its memory mapped, as in a program that goes on
+        contenders[name](1)  # warm-up of threads, caches and memory pages
       times[name].append(_seconds(contenders[name], calls[name]) / calls[name])
   return {name: statistics.median(values) for name, values in times.items()}
+
+
+def check_settings(dtype: str, repeat: int) -> None:
+  """Raises UserError for a dtype that is not in `DTYPES` and for a number of turns below 1."""
+  check_name("dtype", dtype, DTYPES)
+  if repeat < 1:
+    raise UserError(f"repeat={repeat} must be at least 1")
+
+
+def print_progress(line: str) -> None:
+  """Prints a line to standard error, where it does not mix with a table or JSON on standard output."""
+  print(line, file=sys.stderr, flush=True)
 
 
 def _seconds(run, calls):
@@ -49,7 +78,14 @@ def _seconds(run, calls):
 
 
 def contender(function: Callable[[], object], wait: Callable[[object], object]) -> Callable[[int], None]:
-  """`function` as `interleave` takes it. A GPU gets all calls before the wait, as in a program; a CPU one by one."""
+  """A contender for `interleave`.
+
+  On a GPU all calls are queued before the wait, as in a program; on a CPU each call is waited for.
+
+  Args:
+    function: the call to measure.
+    wait: waits for the result of a call.
+  """
   one_by_one = jax.default_backend() == "cpu"
 
   def run(calls):
@@ -63,12 +99,16 @@ def contender(function: Callable[[], object], wait: Callable[[object], object]) 
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-  """exp of the mean logarithm: the mean of ratios that does not depend on which side is the numerator."""
+  """The geometric mean, which for ratios does not depend on which side is the numerator.
+
+  >>> geometric_mean([2, 0.5])
+  1.0
+  """
   return math.exp(statistics.fmean(map(math.log, values)))
 
 
 def machine_facts(torch: Torch | None) -> dict[str, object]:
-  """Processor, cores that this process may use, device and the versions of what was measured."""
+  """Processor, number of cores that this process may use, device, and the versions of the libraries measured."""
   device = jax.devices()[0]
   versions = {"python": platform.python_version(), "jax": jax.__version__, "flax": flax.__version__}
   return {
@@ -89,11 +129,15 @@ def _processor():
 
 
 class Peak:
-  """What the machine can do at best, the more often it is measured the surer.
+  """The best rates of the machine seen so far.
+
+  Args:
+    torch: PyTorch, or None to leave it out.
+    dtype: of the matrix product.
 
   Attributes:
-    gflops: of a large matrix product, for "jax" and, if there, "torch".
-    copy: gigabytes a second, read and written, of a large copy, for the same.
+    gflops: of a large matrix product, for "jax" and, if given, "torch".
+    copy: gigabytes per second, read and written, of a large copy, likewise.
   """
 
   def __init__(self, torch: Torch | None, dtype: str):
@@ -101,7 +145,7 @@ class Peak:
     a = jnp.ones((size, size), dtype)
     product = functools.partial(jax.jit(jnp.dot), a, a)
     source, target = (jnp.ones(_COPY_BYTES // 4, jnp.float32) for _ in range(2))
-    # A product with 1.5, which no compiler makes a call of a single-threaded memory copy of, into the donated target.
+    # Times 1.5, or the compiler would call a single-threaded memory copy. The result goes into the donated target.
     multiply = jax.jit(lambda _, source: source * 1.5, donate_argnums=0, keep_unused=True)
 
     def copy():
@@ -118,7 +162,7 @@ class Peak:
     self.gflops, self.copy = (dict.fromkeys(self._products, 0.0) for _ in range(2))
 
   def measure(self, times: int) -> None:
-    """Measures both and keeps the best. The very first time compiles."""
+    """Measures both rates several times and keeps the best. The first time compiles."""
     for contenders, best, work in (
       (self._products, self.gflops, self._work["gflops"]),
       (self._copies, self.copy, self._work["copy"]),

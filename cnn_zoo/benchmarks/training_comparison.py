@@ -1,8 +1,7 @@
-"""The first steps of training beside PyTorch: from the same weights on the same batch the losses are the same.
+"""The first steps of training compared with PyTorch: the same weights and the same batch must give the same losses.
 
-What two implementations of a network have to agree in for that is nearly everything: layers, layouts of weights,
-statistics of batch normalisation, gradients, loss and optimizer. Dropout and stochastic depth, whose masks no two
-libraries draw alike, are off.
+For that, two implementations of a network have to agree in layers, layouts of weights, batch normalisation, gradients,
+loss and optimizer. Dropout and stochastic depth, whose random masks differ between libraries, are off.
 """
 
 import dataclasses
@@ -17,21 +16,21 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from cnn_zoo.benchmarks.pytorch import import_torchvision
-from cnn_zoo.describe.tables import aligned
+from cnn_zoo.describe.tables import text_table
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.models import create_model, model_options
 from cnn_zoo.pretrained.loading import load_torch_state_dict
 from cnn_zoo.tasks import get_task
+from cnn_zoo.training.network import Network
 from cnn_zoo.training.optimizers import create_optimizer
-from cnn_zoo.training.state import Network
 
-# What is compared, and the rate at which each trains. They are so small because the gradients at torchvision's initial
-# weights are so large: at rates that overshoot, where losses go up and down, a difference of one rounding grows to
-# percents in ten steps, between float32 and float64 of PyTorch itself too. At these the losses fall steadily.
+# The models that are compared, and the learning rate of each. The rates are small because the gradients at
+# torchvision's initial weights are large: at rates that overshoot, one rounding difference grows to percents in ten
+# steps, also between float32 and float64 in PyTorch itself. At these rates the losses fall steadily.
 LEARNING_RATES = {"resnet18": 1e-5, "densenet121": 5e-5, "efficientnet_b0": 1e-5, "convnext_tiny": 1e-3}
 MOMENTUM = 0.9
 NUM_CLASSES = 10
-TOLERANCE = 1e-3  # the largest relative difference of two losses that are called the same
+TOLERANCE = 1e-3  # the largest relative difference of two losses that count as the same
 
 Batch = tuple[np.ndarray, np.ndarray]
 """Inputs [batch, height, width, 3] float32 and labels [batch] int32."""
@@ -45,6 +44,10 @@ class Comparison:
     model: its name here and in torchvision.
     theirs: PyTorch's losses.
     ours: the losses here.
+
+  >>> comparison = Comparison("resnet18", theirs=[2.0, 1.0], ours=[2.0, 1.0005])
+  >>> comparison.same
+  True
   """
 
   model: str
@@ -67,10 +70,10 @@ class Comparison:
     return self.largest <= TOLERANCE
 
   def to_text(self) -> str:
-    """A table with a line a step."""
+    """A table with a line for each step."""
     steps = zip(self.theirs, self.ours, self.differences, strict=True)
     lines = [[str(number), f"{a:.6f}", f"{b:.6f}", f"{d:.1e}"] for number, (a, b, d) in enumerate(steps, start=1)]
-    return aligned([[self.model, "torch", "ours", "difference"], *lines], 1)
+    return text_table([[self.model, "torch", "ours", "difference"], *lines], 1)
 
 
 def verdict(comparisons: Sequence[Comparison]) -> str:
@@ -79,7 +82,11 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
 
 
 def find_torch():
-  """(torch, torchvision); raises UserError where they are not installed."""
+  """The modules (torch, torchvision).
+
+  Raises:
+    UserError: where they are not installed.
+  """
   missing = [name for name in ("torch", "torchvision") if importlib.util.find_spec(name) is None]
   if missing:
     raise UserError(f"{' and '.join(missing)} cannot be found; valid: an environment with both torch and torchvision")
@@ -91,17 +98,17 @@ def find_torch():
 def compare_training(
   names: Sequence[str] = tuple(LEARNING_RATES),
   steps: int = 10,
-  tell: Callable[[Comparison], None] = lambda comparison: None,
+  report: Callable[[Comparison], None] = lambda comparison: None,
 ) -> list[Comparison]:
-  """Takes steps of SGD with Nesterov momentum on one batch from torchvision's initial weights, there and here.
+  """Trains with SGD and Nesterov momentum on one batch from torchvision's initial weights, in PyTorch and here.
 
   Args:
-    names: models, of `LEARNING_RATES`.
-    steps: how many.
-    tell: is called with each comparison when it is made.
+    names: models of `LEARNING_RATES`.
+    steps: the number of steps.
+    report: called with each comparison as soon as it is made.
 
   Raises:
-    UserError: without PyTorch and torchvision, for a model that is not compared and for less than one step.
+    UserError: without PyTorch and torchvision, for a model that is not compared and for fewer than one step.
   """
   for name in names:
     check_name("model", name, LEARNING_RATES)
@@ -117,15 +124,19 @@ def compare_training(
     theirs = _torch_losses(torch, torchvision, model, batch, steps, LEARNING_RATES[name])
     ours = our_losses(name, weights, batch, steps, LEARNING_RATES[name])
     comparisons.append(Comparison(name, theirs, ours))
-    tell(comparisons[-1])
+    report(comparisons[-1])
   return comparisons
 
 
 def photo_batch(examples: int, size: int) -> Batch:
-  """Random square crops of scikit-learn's two photographs, resized to `size` pixels a side, with random labels.
+  """Random square crops of scikit-learn's two photographs, with random labels.
 
-  Photographs, because noise and digits are alike in all examples or places, so that in late layers batch normalisation
-  divides by next to nothing.
+  Noise and digits are too similar across examples and positions: in late layers batch normalisation would divide by
+  nearly zero.
+
+  Args:
+    examples: the number of crops.
+    size: pixels on a side, to which the crops are resized.
   """
   import cv2
   from sklearn.datasets import load_sample_images
@@ -165,13 +176,13 @@ def our_losses(
 
   Args:
     name: of the model.
-    weights: a torchvision state dict to start from; None for the weights that are drawn here.
-    batch: of every step.
-    steps: how many.
+    weights: a torchvision state dict to start from. None for this project's own initialization.
+    batch: the batch of every step.
+    steps: the number of steps.
     learning_rate: constant.
     **options: of the architecture.
   """
-  off = {option: 0.0 for option in ("dropout_rate", "stochastic_depth_rate") if option in model_options(name)}
+  off: dict = {option: 0.0 for option in ("dropout_rate", "stochastic_depth_rate") if option in model_options(name)}
   model = create_model(name, num_classes=NUM_CLASSES, rngs=nnx.Rngs(params=0, dropout=0), **off, **options)
   if weights is not None:
     load_torch_state_dict(model, weights, "torchvision")

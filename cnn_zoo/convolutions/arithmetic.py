@@ -59,8 +59,8 @@ def resolve_padding(padding: Padding, sizes, kernel_size, strides, dilation) -> 
 
 def padding_pairs(padding: Padding, rank: int) -> tuple[tuple[int, int], ...]:
   """Padding given in numbers as (before, after) for each of `rank` spatial axes."""
-  pairs = (padding,) * rank if isinstance(padding, int) else tuple(padding)
-  pairs = tuple((p, p) if isinstance(p, int) else tuple(p) for p in pairs)
+  given: Sequence = (padding,) * rank if isinstance(padding, int) else tuple(padding)
+  pairs: tuple = tuple((p, p) if isinstance(p, int) else tuple(p) for p in given)
   if len(pairs) != rank or any(len(p) != 2 or min(p) < 0 for p in pairs):
     raise UserError(f"padding={padding} must be a number, one for each spatial axis ({rank}), or pairs, none below 0")
   return pairs

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -41,7 +42,10 @@ class Steps(nnx.Module):
 
   def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
     """The shape of the output for an input of shape [batch, *spatial, in_features]."""
-    return functools.reduce(lambda shape, convolution: convolution.output_shape(shape), self.convolutions, input_shape)
+    shape = tuple(input_shape)
+    for convolution in self.convolutions:
+      shape = convolution.output_shape(shape)
+    return shape
 
   def parameters(self) -> int:
     """How many numbers the convolutions learn; normalisations count for themselves."""
@@ -237,9 +241,8 @@ class InvertedBottleneck(Steps):
     space = {"strides": strides, "padding": padding, "dilation": dilation}
     convolutions = [] if expansion == 1 else [conv(in_features, wide, ones)]
     convolutions += [conv(wide, wide, kernel_size, groups=wide, **space), conv(wide, out_features, ones)]
-    norms = [None if normalization is None else normalization(c.out_features) for c in convolutions]
-    activation = find_activation(activation)
-    super().__init__(convolutions, norms, [*[activation] * (len(convolutions) - 1), None])
+    norms: list[Any] = [None if normalization is None else normalization(c.out_features) for c in convolutions]
+    super().__init__(convolutions, norms, [*[find_activation(activation)] * (len(convolutions) - 1), None])
     self.reduces = max(per_axis("strides", strides, len(kernel_size))) > 1
     if zero_init_residual and normalization is not None and in_features == out_features and not self.reduces:
       norms[-1].scale.set_value(jax.device_put(np.zeros(out_features, np.float32)))

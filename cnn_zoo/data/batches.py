@@ -1,9 +1,9 @@
 """Batches of a dataset, in an order that depends on the seed alone: not on processes, workers or interruptions.
 
-A stream numbers the examples of all epochs, one after the other. Global batch `b` is its positions
-[b * batch_size, (b + 1) * batch_size), of which every process takes its contiguous share: the processes' batches, one
-after the other, are the batch that a single process would have had. What happens to an example depends on the seed, its
-epoch and its record. So the number of the next batch says all about where a stream stands.
+A stream numbers the examples of all epochs, one after the other. Global batch `b` consists of the positions from
+b * batch_size up to (b + 1) * batch_size, of which every process takes its contiguous share: the batches of the
+processes, concatenated, are the batch of a single process. The augmentation of an example depends on the seed, its
+epoch and its record. So the number of the next batch is the whole state of a stream.
 """
 
 import contextlib
@@ -20,35 +20,13 @@ import jax
 import numpy as np
 from absl import flags
 
-from cnn_zoo.data.datasets import Dataset, DatasetInfo
+from cnn_zoo.data.datasets import Dataset, DatasetInfo, Part
 from cnn_zoo.data.decode import CorruptRecordError
-from cnn_zoo.data.kinds import clip, image, scene, waveform
+from cnn_zoo.data.kinds import KINDS
 from cnn_zoo.errors import UserError, check_name
 
-# What makes examples of each kind of dataset, with the names that all four modules have: `SETTINGS`, the fields that it
-# reads, `shapes` of an example, and `make_example`.
-KINDS = {"image": image, "waveform": waveform, "clip": clip, "scene": scene}
-
-# Smallest and largest value of each numeric setting.
-LIMITS = {
-  "workers": (0, 1 << 10),
-  "image_size": (1, 1 << 14),
-  "frames": (1, 1 << 14),
-  "samples": (1, 1 << 24),
-  "min_area": (0, 1),
-  "test_crop": (0.01, 1),
-  "shift": (0, 1),
-  "rotate": (0, 180),
-  "zoom": (0, 10),
-  "time_shift": (0, 1),
-  "gain": (0, 100),
-  "noise": (0, 1),
-}
-
-# Augmentations, and the values with which they do nothing.
-NOTHING = {"crop": "resize", "flip": False} | dict.fromkeys(
-  ("shift", "rotate", "zoom", "time_shift", "gain", "noise"), 0
-)
+# The values with which augmentations have no effect.
+OFF = {"crop": "resize", "flip": False} | dict.fromkeys(("shift", "rotate", "zoom", "time_shift", "gain", "noise"), 0)
 
 # More batches than any run takes: 2^40.
 ENDLESS = 1 << 40
@@ -64,11 +42,22 @@ def train_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> grain.DatasetIterator:
-  """Endless augmented batches; every epoch is a permutation of the training set, and batches run across epochs.
+  """Endless augmented batches; every epoch is a permutation of `dataset.train`, and batches run across epochs.
+
+  Example:
+    >>> from cnn_zoo import data
+    >>> from configs import base
+    >>> settings = base.get_config("lenet5", "digits").data
+    >>> batches = data.train_batches(data.open_dataset(settings), settings, seed=0, batch_size=4)
+    >>> batch = next(batches)
+    >>> batch["input"].shape, batch["label"].shape
+    ((4, 32, 32, 1), (4,))
+    >>> batches.close()
 
   Args:
     dataset: an open dataset.
-    settings: `config.data`; `workers` processes decode and augment, or if 0, threads of this process.
+    settings: `config.data`, within the ranges that `cnn_zoo.training.settings` checks; `workers` processes decode and
+      augment, or if 0, threads of this process.
     seed: of order and augmentation, at least 0.
     batch_size: examples in a global batch.
     start: number of the first global batch to yield.
@@ -78,12 +67,12 @@ def train_batches(
   Returns:
     An iterator over `{"input": [examples, ...], "label": [examples, ...], "mask": bool [examples]}`, of as many
     examples as the share has, in the shapes and dtypes of `batch_shapes`. Its state, `{"next_batch": int}`, is the same
-    on all processes, and any number of processes and workers can go on from it. `next` raises CorruptRecordError if a
-    record of the batch is broken, again and again; to leave the batch out, set the state to the next one. `close` ends
-    the workers.
+    on all processes, and any number of processes and workers can continue from it. `next` raises CorruptRecordError if
+    a record of the batch is broken, each time it is called; to skip the batch, set the state to the next one. `close`
+    ends the workers.
 
   Raises:
-    UserError: `batch_size` does not divide by `process_count`, or a setting is wrong.
+    UserError: `batch_size` is not a multiple of `process_count`, or an augmentation does not apply to the dataset.
   """
   settings = _check(dataset, settings, batch_size, process_count)
   if seed < 0:
@@ -96,36 +85,54 @@ def train_batches(
   return _Stream(lambda first: _read(load, first, share, settings.workers), start)
 
 
-def test_batches(
-  dataset: Dataset, settings, *, batch_size: int, process_index: int = 0, process_count: int = 1
+def evaluation_batches(
+  dataset: Dataset,
+  settings,
+  *,
+  split: str,
+  batch_size: int,
+  process_index: int = 0,
+  process_count: int = 1,
 ) -> Iterable[dict]:
-  """The test set in order, once: every example is in exactly one batch of one process.
+  """The validation or test records in order, once: every example is in exactly one batch of one process.
 
-  Every process yields the same number of batches, ceil(num_test / batch_size), of the same shape; the last is filled up
-  with zeros whose mask is False, where label maps have 255.
+  Every process yields the same number of batches, ceil(examples / batch_size), of the same shape. The last batch is
+  filled up with zeros whose mask is False; there, label maps have 255.
+
+  Example:
+    >>> from cnn_zoo import data
+    >>> from configs import base
+    >>> settings = base.get_config("lenet5", "digits").data
+    >>> digits = data.open_dataset(settings)
+    >>> batches = data.evaluation_batches(digits, settings, split="test", batch_size=100)
+    >>> [int(batch["mask"].sum()) for batch in batches]
+    [100, 100, 100, 60]
 
   Args:
     dataset: an open dataset.
     settings: `config.data`.
+    split: "validation" or "test".
     batch_size: examples in a global batch.
     process_index: which share of every batch to yield.
     process_count: number of shares.
 
   Returns:
-    An iterable, as often as wanted, over batches as those of `train_batches`; its `len` is the number of batches.
+    An iterable, which can be iterated over many times, over batches as those of `train_batches`; its `len` is the
+    number of batches.
 
   Raises:
-    UserError: as `train_batches`.
+    UserError: as `train_batches`; or the dataset has no such split.
   """
   settings = _check(dataset, settings, batch_size, process_count)
-  load = functools.partial(_test_example, dataset, settings)
-  num_batches = -(-dataset.num_test // batch_size)
+  check_name("split", split, ("validation", "test"))
+  records = getattr(dataset, split)
+  if records is None:
+    raise UserError(f"split={split!r} is empty: dataset {dataset.name!r} was opened with config.data.validation=0")
+  load = functools.partial(_evaluation_example, dataset, split, settings)
+  num_batches = -(-len(records) // batch_size)
   share = (batch_size, process_index, process_count)
   workers = min(settings.workers, num_batches)
   return _FirstBatches(lambda first: _read(load, first, share, workers), num_batches)
-
-
-test_batches.__test__ = False  # it is no test, whatever its name says to pytest
 
 
 def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.ShapeDtypeStruct]:
@@ -133,7 +140,22 @@ def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.
 
   "input" is uint8 [batch, image_size, image_size, channels] of images and scenes, with `frames` in front of clips, and
   int16 [batch, samples, 1] of waveforms. "label" is int32 [batch], of scenes uint8 [batch, image_size, image_size] with
-  255 where there is no label. "mask" is bool [batch], False for what only fills up a batch.
+  255 where there is no label. "mask" is bool [batch], False for examples that only fill up a batch.
+
+  Example:
+    >>> from cnn_zoo import data
+    >>> from configs import base
+    >>> settings = base.get_config("m5", "waveforms").data
+    >>> data.batch_shapes(settings, 4, data.dataset_info(settings))["input"]
+    ShapeDtypeStruct(shape=(4, 8000, 1), dtype=int16)
+
+  Args:
+    settings: `config.data`.
+    batch_size: number of examples.
+    info: of the dataset.
+
+  Returns:
+    {"input", "label", "mask"}, as `jax.ShapeDtypeStruct`.
   """
   inputs, label = KINDS[info.kind].shapes(settings, info.channels)
   example = {"input": inputs, "label": label, "mask": jax.ShapeDtypeStruct((), np.bool_)}
@@ -141,37 +163,59 @@ def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.
 
 
 def input_shape(settings, info: DatasetInfo) -> tuple[int, ...]:
-  """Shape of one example's input, as a model sees it without the batch."""
+  """Shape of one example's input, [*spatial, channels].
+
+  Example:
+    >>> from cnn_zoo import data
+    >>> from configs import base
+    >>> settings = base.get_config("lenet5", "digits").data
+    >>> data.input_shape(settings, data.dataset_info(settings))
+    (32, 32, 1)
+
+  Args:
+    settings: `config.data`.
+    info: of the dataset.
+
+  Returns:
+    Its length along every axis.
+  """
   return KINDS[info.kind].shapes(settings, info.channels)[0].shape
 
 
 def size_fields(kind: str) -> tuple[str, ...]:
-  """The setting that says how long each spatial axis of an input is."""
-  sides = ("image_size", "image_size")
-  return {"waveform": ("samples",), "clip": ("frames", *sides)}.get(kind, sides)
+  """The field of `config.data` with the length of each spatial axis of an input.
+
+  Example:
+    >>> from cnn_zoo import data
+    >>> data.size_fields("clip")
+    ('frames', 'image_size', 'image_size')
+
+  Args:
+    kind: a key of `KINDS`.
+
+  Returns:
+    A field for each axis; axes may have the same one.
+  """
+  return KINDS[kind].SIZES
 
 
 def _check(dataset: Dataset, settings, batch_size: int, process_count: int) -> types.SimpleNamespace:
-  """`settings` as they are now: a plain object that is quick to read and to send to workers."""
-  read = KINDS[dataset.kind].SETTINGS
-  for name, nothing in NOTHING.items():
-    if name not in read and settings.get(name, nothing) != nothing:
+  """A copy of `settings`: a plain object that is quick to read and to send to workers."""
+  kind = dataset.info.kind
+  read = KINDS[kind].SETTINGS
+  for name, off in OFF.items():
+    if name not in read and settings.get(name, off) != off:
       raise UserError(
-        f"data.{name}={settings[name]!r} is nothing for dataset {dataset.name!r}, of kind {dataset.kind}; "
-        f"valid: {nothing!r}"
+        f"config.data.{name}={settings[name]!r} does not apply to dataset {dataset.name!r}, of kind {kind}; "
+        f"valid: {off!r}"
       )
-  if "crop" in read:
-    check_name("data.crop", settings.crop, image.CROPS)
-  for name, (low, high) in LIMITS.items():
-    if name in ("workers", *read) and not low <= settings[name] <= high:
-      raise UserError(f"data.{name}={settings[name]} must be from {low} to {high}")
   if batch_size < 1 or batch_size % process_count:
     raise UserError(f"batch_size={batch_size} must be a multiple of the number of processes, {process_count}")
   return types.SimpleNamespace(**settings)
 
 
 def _read(load: Callable[[int], dict], first: int, share: tuple[int, int, int], workers: int) -> grain.DatasetIterator:
-  """One process's share of the global batches from `first` on; `load` makes the example at a position of the stream."""
+  """The share of one process in the global batches from `first` on; `load(position)` makes an example of the stream."""
   batch_size, process_index, process_count = share
   rows = batch_size // process_count
 
@@ -180,47 +224,50 @@ def _read(load: Callable[[int], dict], first: int, share: tuple[int, int, int], 
     return load(batch * batch_size + process_index * rows + offset)
 
   batches = grain.MapDataset.range(first * rows, ENDLESS * rows).map(load_row).batch(rows)
-  # A thread makes a whole batch, and as many batches as there are threads wait to be taken. A worker needs no threads:
+  # A thread makes a whole batch, and as many batches as there are threads are made in advance. Workers need no threads:
   # Grain gives worker w of W the batches w, w + W, ... and takes them in turn.
   threads = 0 if workers else min(4, os.cpu_count() or 1)
   batches = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
   if not workers:
     return iter(batches)
   if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own here, which outside absl.app.run nobody has parsed
+    flags.FLAGS.mark_as_parsed()  # Grain reads its flags here, which are not parsed outside absl.app.run
   options = grain.MultiprocessingOptions(num_workers=workers)
   return iter(batches.mp_prefetch(options, worker_init_fn=_leave_signals_to_parent).map(_out_of_shared_memory))
 
 
 def _leave_signals_to_parent(*_) -> None:
-  """Lets a worker live exactly as long as its parent, which may want more batches after Ctrl-C or a notice to stop."""
+  """Lets a worker live as long as its parent, which may need more batches after Ctrl-C or a termination signal."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+  parent = multiprocessing.parent_process()
+  if parent is None:
+    raise RuntimeError("not a worker")
+
   def follow_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)  # killed, it could not end us, and Grain's loop would go on for ever
+    parent.join()
+    os._exit(1)  # a killed parent cannot end its workers, and Grain's loop does not end by itself
 
   threading.Thread(target=follow_parent, daemon=True).start()
 
 
 def _out_of_shared_memory(batch: dict) -> dict:
-  """Plain arrays: Grain's are in /dev/shm for as long as somebody holds them, and complain if that is until exit."""
+  """Copies of Grain's arrays, which occupy /dev/shm as long as they are referenced, and warn if that is until exit."""
   return {name: np.array(values) for name, values in batch.items()}
 
 
-def _train_example(
-  dataset: Dataset, settings: types.SimpleNamespace, seed: int, order: grain.MapDataset, position: int
-) -> dict:
+def _train_example(dataset: Dataset, settings: types.SimpleNamespace, seed: int, order, position: int) -> dict:
   epoch, record = position // dataset.num_train, order[position]
   return _example(dataset, "train", record, settings, np.random.default_rng([seed, epoch, record]))
 
 
-def _test_example(dataset: Dataset, settings: types.SimpleNamespace, position: int) -> dict:
-  if position < dataset.num_test:
-    return _example(dataset, "test", position, settings)
-  inputs, label = KINDS[dataset.kind].shapes(settings, dataset.channels)
-  no_label = np.full(label.shape, scene.IGNORE if dataset.kind == "scene" else 0, label.dtype)
+def _evaluation_example(dataset: Dataset, split: str, settings: types.SimpleNamespace, position: int) -> dict:
+  if position < len(getattr(dataset, split)):
+    return _example(dataset, split, position, settings)
+  kind = KINDS[dataset.info.kind]
+  inputs, label = kind.shapes(settings, dataset.info.channels)
+  no_label = np.full(label.shape, kind.NO_LABEL, label.dtype)
   return {"input": np.zeros(inputs.shape, inputs.dtype), "label": no_label, "mask": np.False_}
 
 
@@ -231,10 +278,12 @@ def _example(
   settings: types.SimpleNamespace,
   rng: np.random.Generator | None = None,
 ) -> dict:
+  records = getattr(dataset, split)
   try:
-    example = getattr(dataset, split)[record]
-    inputs, label = KINDS[dataset.kind].make_example(example, dataset, settings, rng)
+    inputs, label = KINDS[dataset.info.kind].make_example(records[record], dataset.info, settings, rng)
   except Exception as error:  # the array_record library and protobuf have errors of their own for broken files
+    if isinstance(records, Part):  # what people find in the files
+      split, record = "train", records.indices[record]
     problem = f"record {record} of dataset {dataset.name!r}, split {split!r}, cannot be read"
     raise CorruptRecordError(f"{problem}: {error}") from error
   return {"input": inputs, "label": label, "mask": np.True_}
@@ -250,12 +299,12 @@ class _Stream(grain.DatasetIterator):
     super().__init__()
     self._open_at = open_at
     self._next_batch = start
-    self._batches = None
+    self._batches: grain.DatasetIterator | None = None
 
   def __next__(self) -> dict:
-    self.start_prefetch()
+    batches = self._opened()
     try:
-      batch = next(self._batches)
+      batch = next(batches)
     except BaseException:
       self._stop()  # so that the next call starts at the same batch
       raise
@@ -270,14 +319,18 @@ class _Stream(grain.DatasetIterator):
     self._next_batch = int(state["next_batch"])
 
   def start_prefetch(self) -> None:
-    self._assert_not_closed()
-    if self._batches is None:
-      self._batches = self._open_at(self._next_batch)
-      self._batches.start_prefetch()
+    self._opened()
 
   def close(self) -> None:
     self._stop()
     self._closed = True
+
+  def _opened(self) -> grain.DatasetIterator:
+    self._assert_not_closed()
+    if self._batches is None:
+      self._batches = self._open_at(self._next_batch)
+      self._batches.start_prefetch()
+    return self._batches
 
   def _stop(self) -> None:
     if self._batches is not None:

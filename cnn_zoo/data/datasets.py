@@ -1,53 +1,27 @@
-"""The datasets by name, each a TFDS builder whose ArrayRecord files are read without TensorFlow."""
+"""Opening datasets: each is a TFDS builder whose ArrayRecord files are read without TensorFlow."""
 
 import dataclasses
-import importlib
-import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from cnn_zoo.data import embedded
-from cnn_zoo.data.stand_ins import stand_ins
+import numpy as np
+
+from cnn_zoo.data.builders import data_directory, is_prepared, make_builder, prepare_command
+from cnn_zoo.data.kinds import KINDS
+from cnn_zoo.data.prepare import prepare_embedded
+from cnn_zoo.data.specs import SPECS, read_class_names
+from cnn_zoo.data.tfds_internals import record_parser
 from cnn_zoo.errors import UserError, check_name
-
-# name: (TFDS name, split to train on, split to test on, kind)
-DATASETS = {
-  "digits": ("digits", "train", "test", "image"),
-  "mnist": ("mnist", "train", "test", "image"),
-  "fashion_mnist": ("fashion_mnist", "train", "test", "image"),
-  "cifar10": ("cifar10", "train", "test", "image"),
-  "cifar100": ("cifar100", "train", "test", "image"),
-  "imagenet": ("imagenet2012", "train", "validation", "image"),
-  "imagenette": ("imagenette/320px-v2", "train", "validation", "image"),
-  "waveforms": ("waveforms", "train", "test", "waveform"),
-  "speech_commands": ("speech_commands", "train", "test", "waveform"),
-  "moving_digits": ("moving_digits", "train", "test", "clip"),
-  "ucf101": ("ucf101/ucf101_1", "train", "test", "clip"),  # the first of its three ways to split
-  "digit_scenes": ("digit_scenes", "train", "test", "scene"),
-  "oxford_iiit_pet": ("oxford_iiit_pet", "train", "test", "scene"),
-}
-
-# What the labels of each kind are: one class, or one for each pixel.
-TASKS = {"image": "classification", "waveform": "classification", "clip": "classification", "scene": "segmentation"}
-
-# The feature of a record that has pixels.
-PIXELS = {"image": "image", "clip": "video", "scene": "image"}
-
-# Samples in a second.
-SAMPLE_RATES = {"waveforms": 8000, "speech_commands": 16000}
-
-# Modules of TFDS whose builders it does not find by itself.
-MODULES = {"ucf101": "tensorflow_datasets.video.ucf101"}
-
-# Scenes whose masks TFDS has no names for: those of the classes, and the value of the first of them in a mask.
-MASKS = {"oxford_iiit_pet": (("pet", "background", "border"), 1)}
-
-# Archives that TFDS cannot download, by dataset; a person puts them into the manual directory.
-ARCHIVES = {"imagenet": ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")}
 
 
 class DatasetInfo(NamedTuple):
   """What a model is built from, and what names its outputs.
+
+  Example:
+    >>> from cnn_zoo.data import DatasetInfo
+    >>> info = DatasetInfo(2, 1, "classification", "image", ("cat", "dog"))
+    >>> info.channels, info.class_names[1]
+    (1, 'dog')
 
   Attributes:
     num_classes: number of classes.
@@ -56,6 +30,7 @@ class DatasetInfo(NamedTuple):
     kind: "image", "waveform", "clip" or "scene".
     class_names: name of each class.
     sample_rate: of a waveform, samples in a second; of other kinds None.
+    first_label: of a scene, the value of the first class in a mask; of other kinds 0.
   """
 
   num_classes: int
@@ -64,176 +39,238 @@ class DatasetInfo(NamedTuple):
   kind: str
   class_names: tuple[str, ...]
   sample_rate: int | None = None
+  first_label: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """A prepared dataset; `train` and `test` can be pickled.
+  """A prepared dataset, which can be pickled.
+
+  Example:
+    >>> import ml_collections
+    >>> from cnn_zoo import data
+    >>> settings = ml_collections.ConfigDict({"name": "digits", "directory": None, "validation": 0.1})
+    >>> digits = data.open_dataset(settings)
+    >>> digits.num_train, digits.num_validation, digits.num_test
+    (1293, 144, 360)
+    >>> sorted(digits.validation[0])
+    ['image', 'label']
 
   Attributes:
     name: its name in `list_datasets()`.
-    num_classes: number of classes.
-    channels: of an image, clip or scene, 3 (RGB) or 1 (grayscale); of a waveform 1.
-    class_names: name of each class.
-    train: random access to the training records, `{"image": encoded bytes, "label": int, ...}`; a waveform has "audio",
-      int16 [samples], a clip "video", its encoded frames, and a scene "image" and "segmentation_mask", both encoded.
-    test: the same for the test records (ImageNet's and Imagenette's validation set).
-    num_train: number of training records.
-    num_test: number of test records.
-    kind: "image", "waveform", "clip" or "scene".
-    first_label: of a scene, the value of the first class in a mask.
+    info: its classes, channels and kind.
+    train: random access to the records to train on, `{"image": encoded bytes, "label": int, ...}`; a waveform has
+      "audio", int16 [samples], a clip "video", its encoded frames, and a scene "image" and "segmentation_mask", both
+      encoded.
+    test: the records whose metrics are reported (ImageNet's and Imagenette's validation set).
+    validation: the records that choose the best checkpoint; None if there are none.
   """
 
   name: str
-  num_classes: int
-  channels: int
-  class_names: tuple[str, ...]
+  info: DatasetInfo
   train: Sequence[dict]
   test: Sequence[dict]
-  num_train: int
-  num_test: int
-  kind: str = "image"
-  first_label: int = 0
+  validation: Sequence[dict] | None = None
 
   @property
-  def task(self) -> str:
-    """What the labels are: "classification" or "segmentation"."""
-    return TASKS[self.kind]
+  def num_train(self) -> int:
+    """Number of records to train on."""
+    return len(self.train)
+
+  @property
+  def num_test(self) -> int:
+    """Number of test records."""
+    return len(self.test)
+
+  @property
+  def num_validation(self) -> int:
+    """Number of validation records."""
+    return 0 if self.validation is None else len(self.validation)
 
 
 class Records(Sequence):
   """The records of a split: images as they are encoded, audio and numbers as NumPy and Python have them.
 
-  TFDS's own source can only be pickled with its builder, which is made again when a worker unpickles it; and to be
-  made, a builder with audio or video asks for TensorFlow.
+  TFDS's own source can only be pickled with its builder, which is made again when a worker unpickles it; and a builder
+  with audio or video asks for TensorFlow when it is made.
   """
 
   def __init__(self, source: Sequence[bytes], features):
     """`source` has the serialized records of TFDS `features`."""
-    from tensorflow_datasets.core.example_parser import ExampleParserNp
-
     self._source = source
-    self._parser = ExampleParserNp(features.get_serialized_info())
-    self._decode_audio = features["audio"].decode_example_np if "audio" in features else None
+    self._parse = record_parser(features)
 
   def __len__(self) -> int:
     return len(self._source)
 
-  def __getitem__(self, index: int) -> dict:
-    record = self._parser.parse_example(self._source[index])
-    if self._decode_audio:
-      record["audio"] = self._decode_audio(record["audio"])
-    return record
+  def __getitem__(self, index) -> Any:
+    return self._parse(self._source[index])
 
   def __iter__(self):
     return (self[index] for index in range(len(self)))
 
 
+class Part(Sequence):
+  """The part of `records` that a validation split holds out, or the rest.
+
+  Attributes:
+    indices: int [examples], the numbers of its records in `records`, ascending.
+  """
+
+  def __init__(self, records: Sequence[dict], share: float, held_out: bool):
+    """`share` is that of `held_out_indices`; the part is what is held out if `held_out`, else the rest."""
+    self._arguments = records, share, held_out
+    indices = held_out_indices(len(records), share)
+    self._records = records
+    self.indices = indices if held_out else np.setdiff1d(np.arange(len(records)), indices, assume_unique=True)
+
+  def __reduce__(self):
+    return Part, self._arguments  # the indices are computed again, so that sending a dataset to workers is quick
+
+  def __len__(self) -> int:
+    return len(self.indices)
+
+  def __getitem__(self, index) -> Any:
+    return self._records[int(self.indices[index])]
+
+  def __iter__(self):
+    return (self[index] for index in range(len(self)))
+
+
+def held_out_indices(number: int, share: float) -> np.ndarray:
+  """The training records that are held out for validation.
+
+  The choice is pseudo-random and fixed: it depends on the number of records and on the share, not on the seed of a run,
+  the number of processes or anything else. A larger share holds out the same records and more. Classes are about as
+  frequent in both parts. Records that belong together, such as clips of one video of UCF101, may be in both.
+
+  Example:
+    >>> from cnn_zoo.data.datasets import held_out_indices
+    >>> held_out_indices(10, 0.2).tolist()
+    [1, 8]
+
+  Args:
+    number: of training records.
+    share: of them to hold out, above 0 and below 1.
+
+  Returns:
+    int [max(1, round(share * number))], ascending.
+
+  Raises:
+    UserError: nothing would be left to train on.
+  """
+  chosen = max(1, round(share * number))
+  if chosen >= number:
+    raise UserError(f"config.data.validation={share} leaves none of {number} training examples; valid: a smaller share")
+  # `Generator.random` alone: NumPy promises to keep the bits of PCG64, while its other distributions may change.
+  order = np.argsort(np.random.default_rng(list(b"validation")).random(number), kind="stable")
+  return np.sort(order[:chosen])
+
+
 def list_datasets() -> list[str]:
-  """Names of all datasets that `open_dataset` knows, prepared or not."""
-  return list(DATASETS)
+  """Names of all datasets that `open_dataset` knows, prepared or not.
+
+  Example:
+    >>> from cnn_zoo import data
+    >>> data.list_datasets()[:4]
+    ['digits', 'mnist', 'fashion_mnist', 'cifar10']
+  """
+  return list(SPECS)
 
 
 def open_dataset(settings) -> Dataset:
-  """Opens the dataset that `settings` (`config.data`) names; an embedded one is prepared on first use.
+  """Opens a dataset; an embedded one is prepared on first use.
 
-  Raises:
-    UserError: the dataset is unknown, or is not prepared: the message says how to prepare it.
-  """
-  builder = _builder(settings)
-  if settings.name in embedded.EMBEDDED and not is_prepared(builder):
-    embedded.prepare(settings.name, data_directory(settings.directory))
-    builder = _builder(settings)
-  return _open(settings.name, builder)
-
-
-def dataset_info(settings, *, prepared: bool = True) -> DatasetInfo:
-  """What is known of the dataset that `settings` (`config.data`) names, before it is opened.
+  Example:
+    >>> import ml_collections
+    >>> from cnn_zoo import data
+    >>> settings = ml_collections.ConfigDict({"name": "digits", "directory": None, "validation": 0.0})
+    >>> digits = data.open_dataset(settings)
+    >>> digits.train[0]["label"], digits.num_train, digits.num_validation
+    (0, 1437, 0)
 
   Args:
-    settings: `config.data`.
-    prepared: whether the dataset must be; TFDS knows all of one that is not, but for the names of some classes, which
-      are their numbers then.
+    settings: `config.data`, of which `name`, `directory` and `validation` are read. `validation` is the share of the
+      training records that is held out, see `held_out_indices`; 0 for no validation records. If the dataset comes with
+      a validation split besides its test split, any share above 0 stands for that split.
+
+  Returns:
+    Its records and its `info`.
 
   Raises:
-    UserError: as `open_dataset`.
+    UserError: the dataset is unknown, or is not prepared: the message has the command that prepares it.
   """
-  return _info(settings.name, _builder(settings, prepared))
-
-
-def _builder(settings, prepared=True):
-  """The builder of a dataset; with `prepared` of one that is, or will be on first use."""
-  check_name("data.name", settings.name, DATASETS)
-  builder = make_builder(settings.name, data_directory(settings.directory))
-  if prepared and not is_prepared(builder) and settings.name not in embedded.EMBEDDED:
-    raise UserError(
-      f"data.name={settings.name!r} is not prepared in {builder.data_dir_root}; run: {_command(settings.name, builder)}"
-    )
-  return builder
-
-
-def _command(name: str, builder) -> str:
-  command = f"python scripts/prepare_data.py {name} --directory={builder.data_dir_root}"
-  archives = f" --manual_directory=DIR, with {' and '.join(ARCHIVES.get(name, ()))} in DIR"
-  return command + archives if name in ARCHIVES else command
-
-
-def data_directory(directory: str | None) -> str:
-  """`directory`, or TFDS's default: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-  return os.path.expanduser(directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
-
-
-def make_builder(name: str, directory: str):
-  """The TFDS builder of a dataset of the table, over its files in `directory` where it is prepared."""
-  import tensorflow_datasets as tfds  # takes a second
-
-  if name in embedded.EMBEDDED:
-    embedded.import_builder(name)
-  if name in MODULES:
-    importlib.import_module(MODULES[name])
-  with stand_ins():  # the types of audio and video are TensorFlow's
-    return tfds.builder(DATASETS[name][0], data_dir=directory)
-
-
-def is_prepared(builder) -> bool:
-  """Whether a builder's files are there; TFDS renames them into place when they are complete."""
-  return (builder.data_path / "dataset_info.json").exists()
-
-
-def _info(name: str, builder) -> DatasetInfo:
-  kind = DATASETS[name][3]
-  features = builder.info.features
-  class_names = MASKS[name][0] if name in MASKS else features["segmentation_mask" if kind == "scene" else "label"].names
-  return DatasetInfo(
-    num_classes=len(class_names),
-    channels=1 if kind == "waveform" else features[PIXELS[kind]].shape[-1],
-    task=TASKS[kind],
-    kind=kind,
-    class_names=tuple(class_names),
-    sample_rate=SAMPLE_RATES.get(name),
-  )
-
-
-def _open(name: str, builder) -> Dataset:
-  splits = DATASETS[name][1:3]
+  spec, builder = _spec_and_builder(settings)
+  if spec.embedded and not is_prepared(builder):
+    prepare_embedded(settings.name, data_directory(settings.directory))
+    builder = make_builder(settings.name, data_directory(settings.directory))
+  splits = [spec.train, spec.test, *([spec.validation] if spec.validation and settings.validation else [])]
   try:
     sources = [builder.as_data_source(split, file_format="array_record") for split in splits]
   except (NotImplementedError, ValueError) as error:  # prepared by other means, as TFRecords or without a split
     problem = f"is no ArrayRecord dataset with the splits {' and '.join(splits)}"
+    command = prepare_command(settings.name, builder.data_dir_root)
     raise UserError(
-      f"data.name={name!r}: {builder.data_path} {problem}; delete it and run: {_command(name, builder)}"
+      f"config.data.name={settings.name!r}: {builder.data_path} {problem}; delete it and run: {command}"
     ) from error
-  train, test = (Records(source.data_source, builder.info.features) for source in sources)
-  info = _info(name, builder)
-  return Dataset(
-    name=name,
-    num_classes=info.num_classes,
-    channels=info.channels,
-    class_names=info.class_names,
-    train=train,
-    test=test,
-    num_train=len(train),
-    num_test=len(test),
-    kind=info.kind,
-    first_label=MASKS[name][1] if name in MASKS else 0,
+  train, test, *rest = (Records(source.data_source, builder.info.features) for source in sources)
+  validation = rest[0] if rest else None
+  if settings.validation and not rest:
+    train, validation = (Part(train, settings.validation, held_out) for held_out in (False, True))
+  return Dataset(settings.name, _info(settings.name, builder), train, test, validation)
+
+
+def dataset_info(settings, *, prepared: bool = True) -> DatasetInfo:
+  """What is known of a dataset before it is opened.
+
+  Example:
+    >>> import ml_collections
+    >>> from cnn_zoo import data
+    >>> settings = ml_collections.ConfigDict({"name": "imagenet", "directory": None})
+    >>> data.dataset_info(settings, prepared=False).class_names[:2]
+    ('tench', 'goldfish')
+
+  Args:
+    settings: `config.data`, of which `name` and `directory` are read.
+    prepared: whether the dataset must be prepared. TFDS does not know the class names of some datasets before; then
+      they are the numbers of the classes.
+
+  Returns:
+    Its classes, channels and kind.
+
+  Raises:
+    UserError: as `open_dataset`.
+  """
+  _, builder = _spec_and_builder(settings, prepared)
+  return _info(settings.name, builder)
+
+
+def _spec_and_builder(settings, prepared=True):
+  """The spec and the builder of a dataset; if `prepared`, it must be prepared, or be on first use."""
+  check_name("config.data.name", settings.name, SPECS)
+  spec = SPECS[settings.name]
+  builder = make_builder(settings.name, data_directory(settings.directory))
+  if prepared and not is_prepared(builder) and not spec.embedded:
+    root = builder.data_dir_root
+    raise UserError(
+      f"config.data.name={settings.name!r} is not prepared in {root}; run: {prepare_command(settings.name, root)}"
+    )
+  return spec, builder
+
+
+def _info(name: str, builder) -> DatasetInfo:
+  spec, features = SPECS[name], builder.info.features
+  kind = KINDS[spec.kind]
+  class_names = spec.class_names or features[kind.LABEL].names
+  if spec.class_names_file:
+    english = read_class_names(spec.class_names_file)
+    class_names = [english[class_name] for class_name in class_names]
+  return DatasetInfo(
+    num_classes=len(class_names),
+    channels=kind.channels(features),
+    task=kind.TASK,
+    kind=spec.kind,
+    class_names=tuple(class_names),
+    sample_rate=spec.sample_rate,
+    first_label=spec.first_label,
   )

@@ -1,4 +1,8 @@
-"""Encoded bytes to numbers. JPEG through simplejpeg (libjpeg-turbo), other images through OpenCV, WAV through SciPy."""
+"""Decoding of images and audio.
+
+JPEG goes through simplejpeg (libjpeg-turbo), images with transparency through Pillow, other images through OpenCV, and
+WAV through SciPy.
+"""
 
 import io
 import math
@@ -17,24 +21,56 @@ class CorruptRecordError(RuntimeError):
   """A record of a dataset cannot be read or decoded; the message names dataset, split and index."""
 
 
-def decode_image(data: bytes, channels: int, min_height: int = 0, min_width: int = 0) -> np.ndarray:
+# The EXIF tag of the orientation, and what makes an image upright: whether its axes are swapped first, then the steps
+# along its rows and its columns.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+  2: (False, 1, -1),
+  3: (False, -1, -1),
+  4: (False, -1, 1),
+  5: (True, 1, 1),
+  6: (True, 1, -1),
+  7: (True, -1, -1),
+  8: (True, -1, 1),
+}
+
+
+def decode_image(
+  data: bytes, channels: int, min_height: int = 0, min_width: int = 0, *, upright: bool = False
+) -> np.ndarray:
   """Decodes an image of any format and colour space.
+
+  Transparent images (RGBA, gray with alpha, palettes and colours declared transparent, in any format that has them) are
+  composited on white, so that two files that look alike decode alike.
+
+  Example:
+    >>> import cv2
+    >>> import numpy as np
+    >>> from cnn_zoo.data.decode import decode_image
+    >>> black_but_transparent = cv2.imencode(".png", np.zeros((2, 2, 4), np.uint8))[1].tobytes()
+    >>> decode_image(black_but_transparent, channels=1)[:, :, 0].tolist()
+    [[255, 255], [255, 255]]
 
   Args:
     data: the encoded image.
     channels: 3 for RGB, 1 for grayscale.
     min_height: if given with `min_width`, a JPEG may come scaled down, by two or more, to no less than this, in pixels.
     min_width: see `min_height`.
+    upright: whether the EXIF orientation is honoured, as for files that people hand in. Records of datasets are decoded
+      without, as TFDS and TensorFlow do, because published accuracies are of images decoded so.
 
   Returns:
-    uint8 [height, width, channels]; orientation tags are ignored, as TFDS and TensorFlow do.
+    uint8 [height, width, channels].
 
   Raises:
     CorruptRecordError: the bytes do not decode, or stop before the image is complete.
   """
   if data[:2] == b"\xff\xd8":
+    orientation = _jpeg_orientation(data) if upright else 1
+    if orientation in _UPRIGHT and _UPRIGHT[orientation][0]:
+      min_height, min_width = min_width, min_height
     try:
-      return simplejpeg.decode_jpeg(
+      image = simplejpeg.decode_jpeg(
         data,
         colorspace="RGB" if channels == 3 else "GRAY",
         min_height=min_height,
@@ -42,16 +78,70 @@ def decode_image(data: bytes, channels: int, min_height: int = 0, min_width: int
         # Without limits there is nothing to scale to; between one and two, scaling costs more time than it saves.
         min_factor=2 if min_height and min_width else 1,
       )
+      return _upright(image, orientation)
     except ValueError:
       pass  # OpenCV forgives what some images of ImageNet have (stray bytes between markers), and refuses cut-off ones.
+  elif (transparent := _transparent(data)) is not None:
+    return _on_white(transparent, data, channels, upright)
   flags = cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE
+  flags |= 0 if upright else cv2.IMREAD_IGNORE_ORIENTATION
   try:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
   except cv2.error:  # for example because there are no bytes at all
     image = None
   if image is None:
-    raise CorruptRecordError(f"{len(data)} bytes that are not a complete image: {data[:8]!r}...")
+    raise _incomplete(data)
   return image.reshape(*image.shape[:2], channels)
+
+
+def _incomplete(data: bytes) -> CorruptRecordError:
+  return CorruptRecordError(f"{len(data)} bytes that are not a complete image: {data[:8]!r}...")
+
+
+def _jpeg_orientation(data: bytes) -> int:
+  """The EXIF orientation of a JPEG, 1 (upright) to 8."""
+  from PIL import JpegImagePlugin  # takes a while, and training does not need it
+
+  try:  # the class itself, as Image.open refuses large photographs
+    return JpegImagePlugin.JpegImageFile(io.BytesIO(data)).getexif().get(_ORIENTATION, 1)
+  except Exception:  # of many kinds; whether the image is broken, its decoder says
+    return 1
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+  """[height, width, channels], or its axes swapped, from an image of an EXIF orientation."""
+  if orientation not in _UPRIGHT:
+    return image
+  swapped, down, right = _UPRIGHT[orientation]
+  return np.ascontiguousarray((image.swapaxes(0, 1) if swapped else image)[::down, ::right])
+
+
+def _transparent(data: bytes):
+  """The image, opened by Pillow, if it has transparent pixels or may have some, else None."""
+  if data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] in (b"\0", b"\2", b"\3") and b"tRNS" not in data:
+    return None  # the usual case, known without Pillow: neither an alpha channel nor a transparent colour
+  from PIL import Image
+
+  try:
+    image = Image.open(io.BytesIO(data))
+    return image if image.has_transparency_data else None
+  except Image.DecompressionBombError as error:
+    raise CorruptRecordError(f"an image that may be transparent is too large: {error}") from error
+  except Exception:  # of many kinds; whether it is an image at all, OpenCV says
+    return None
+
+
+def _on_white(image, data: bytes, channels: int, upright: bool) -> np.ndarray:
+  """A transparent image, opened by Pillow, composited on white: uint8 [height, width, channels]."""
+  from PIL import Image, ImageOps
+
+  try:
+    image = (ImageOps.exif_transpose(image) if upright else image).convert("RGBA")
+  except Exception as error:  # of many kinds
+    raise _incomplete(data) from error
+  white = Image.new("RGBA", image.size, "white")
+  opaque = np.asarray(Image.alpha_composite(white, image).convert("RGB" if channels == 3 else "L"))
+  return opaque.reshape(*opaque.shape[:2], channels)
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -62,7 +152,8 @@ def image_size(data: bytes) -> tuple[int, int]:
   """
   if data[:2] == b"\xff\xd8":
     try:
-      return simplejpeg.decode_jpeg_header(data, strict=False)[:2]
+      height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
+      return int(height), int(width)
     except ValueError:
       pass
   if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
@@ -78,22 +169,22 @@ def decode_wav(data: bytes) -> tuple[np.ndarray, int]:
     data: the file.
 
   Returns:
-    int16 [samples, channels], where 32,768 is full scale and what is louder is clipped; and the samples per second.
+    int16 [samples, channels], where 32,768 is full scale and louder samples are clipped; and the samples per second.
 
   Raises:
     CorruptRecordError: the bytes are no WAV file of such numbers, or stop before it is complete.
   """
-  from scipy.io import wavfile  # takes a while, and training needs it never
+  from scipy.io import wavfile  # takes a while, and training does not need it
 
   def corrupt(problem) -> CorruptRecordError:
     return CorruptRecordError(f"{len(data)} bytes that are not a complete WAV file: {problem}")
 
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that say something else than samples
+    warnings.simplefilter("ignore", wavfile.WavFileWarning)  # about chunks without samples
     warnings.filterwarnings("error", message="Reached EOF")
     try:
       rate, samples = wavfile.read(io.BytesIO(data))
-    except Exception as error:  # of many kinds, as the bytes go wrong in many ways
+    except Exception as error:  # of many kinds
       raise corrupt(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
   if not len(samples) or rate < 1:
     raise corrupt(f"{len(samples)} samples, {rate} a second")
@@ -109,7 +200,7 @@ def decode_wav(data: bytes) -> tuple[np.ndarray, int]:
 
 
 def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-  """Changes the rate of int16 [samples, channels] by polyphase filtering, which leaves out what would alias.
+  """Changes the rate of int16 [samples, channels] by polyphase filtering, which removes what would alias.
 
   Returns:
     int16 [ceil(samples * to_rate / from_rate), channels].

@@ -7,15 +7,15 @@ from flax import nnx
 
 from cnn_zoo.describe.tracing import failing_layer
 
-LARGEST = 1 << 20  # elements along an axis; a model that needs more takes no input at all, as far as can be told
+LARGEST = 1 << 20  # elements along an axis; the search ends here
 
 
 class Limit(NamedTuple):
   """Why an input is too small.
 
   Attributes:
-    layer: which one has nothing left to work on, as `failing_layer` tells it.
-    sizes: {field: the least size} of the fields that are too small.
+    layer: the layer that has no input left, as `failing_layer` names it.
+    sizes: {field: the least size} for the fields that are too small.
   """
 
   layer: str
@@ -23,15 +23,19 @@ class Limit(NamedTuple):
 
 
 def least_input(model: nnx.Module, input_shape: Sequence[int], fields: Sequence[str]) -> Limit | None:
-  """Which layer refuses an input as too small, and what would be the least.
+  """Which layer refuses an input as too small, and the least size that the model takes.
 
   Args:
-    model: any model; nothing is computed, so it may be abstract.
+    model: any model. Nothing is computed, so it may be abstract.
     input_shape: of one example, [*spatial, channels].
-    fields: what sets each spatial axis; axes that one field sets are of one size.
+    fields: the name of the setting of each spatial axis. Axes that share a name have the same size.
 
   Returns:
-    None if no layer refuses it, or if larger inputs are refused as well.
+    The limit, or None if no layer refuses the input or larger inputs are refused as well.
+
+  >>> from cnn_zoo.models import abstract_model
+  >>> least_input(abstract_model("lenet5", in_channels=1), (20, 20, 1), ("height", "width"))
+  Limit(layer='layer c5', sizes={'height': 32, 'width': 32})
   """
   *sizes, channels = input_shape
   layer = failing_layer(model, input_shape)
@@ -52,7 +56,7 @@ def least_input(model: nnx.Module, input_shape: Sequence[int], fields: Sequence[
 
 
 def _least(fits, low, high):
-  """The smallest n from `low` to `high` that fits, of which `high` is one."""
+  """The smallest n from `low` to `high` that fits. `high` does."""
   while low < high:
     middle = (low + high) // 2
     low, high = (low, middle) if fits(middle) else (middle + 1, high)

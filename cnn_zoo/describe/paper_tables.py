@@ -1,16 +1,17 @@
-"""The tables in which papers show their architectures, in the papers' own columns, filled in by what the models do.
+"""The tables of architectures in papers, in the papers' own columns, computed from the models.
 
-Every size, number of channels, depth and cost is read off the models, so a table that equals the printed one shows that
-the model does. Where papers count in ways of their own, the functions say so.
+Every size, number of channels, depth and cost is read from the model. If the computed table equals the printed one, so
+does the model. Where a paper counts in its own way, the function says so.
 """
 
 import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from cnn_zoo.describe.summary import describe
-from cnn_zoo.describe.tables import aligned, comma_separated, markdown
+from cnn_zoo.describe.tables import csv_table, markdown_table, text_table
 from cnn_zoo.describe.tracing import trace
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.models import abstract_model, list_models, model_options, published_setting
@@ -21,30 +22,30 @@ from cnn_zoo.models.resnet import LAYERS
 
 @dataclasses.dataclass(frozen=True)
 class PaperTable:
-  """A table of a paper; `str` of it is text.
+  """A table of a paper. `str(table)` is the table as text.
 
   Attributes:
-    title: the network, and where the table stands.
-    lines: of cells; the first is the header.
+    title: the network, and the paper and number of the table.
+    lines: lists of cells. The first is the header.
   """
 
   title: str
   lines: Sequence[Sequence[str]]
 
   def to_text(self) -> str:
-    """Columns below the title."""
-    return f"{self.title}\n\n{aligned(self.lines, len(self.lines[0]))}"
+    """A table for a terminal, below its title."""
+    return f"{self.title}\n\n{text_table(self.lines, len(self.lines[0]))}"
 
   def to_markdown(self) -> str:
     """A Markdown table, without the title."""
-    return markdown(self.lines, len(self.lines[0]))
+    return markdown_table(self.lines, len(self.lines[0]))
 
   def to_csv(self) -> str:
     """Comma-separated values with a header, without the title."""
-    return comma_separated(self.lines)
+    return csv_table(self.lines)
 
   def to_json(self) -> str:
-    """An object of the title, the columns and the rows, a list of lists of cells."""
+    """A JSON object with the title, the columns and the rows, which are lists of cells."""
     columns, *rows = self.lines
     return json.dumps({"title": self.title, "columns": columns, "rows": rows}, indent=2)
 
@@ -53,10 +54,23 @@ class PaperTable:
 
 
 def paper_table(name: str) -> PaperTable:
-  """The table in which the paper of model `name` shows it; one that has a column for each size stands for all of them.
+  """The table of a model's paper, computed from the model.
+
+  Args:
+    name: a model of `list_models()`. If the table has a column for each size, any of them gives the same table.
+
+  Returns:
+    The table, which prints as text, CSV, JSON and Markdown.
 
   Raises:
-    UserError: for a model that does not exist or has no such table; it names those that have one.
+    UserError: if the model does not exist or has no such table. The message lists those that have one.
+
+  >>> print(paper_table("mobilenet_v2").to_markdown(), end="")
+  | Input          | Operator              | Output         |
+  |----------------|-----------------------|----------------|
+  | h x w x k      | 1x1 conv2d, ReLU6     | h x w x tk     |
+  | h x w x tk     | 3x3 dwconv s=s, ReLU6 | h/s x w/s x tk |
+  | h/s x w/s x tk | linear 1x1 conv2d     | h/s x w/s x k' |
   """
   check_name("model", name, list_models())
   if name not in _TABLES:
@@ -65,9 +79,9 @@ def paper_table(name: str) -> PaperTable:
 
 
 def _build(name, **options):
-  """The model as it was published, and the rows of `describe` by the part of it that they are in.
+  """The published model, and the rows of `describe` by the part of the model that they are in.
 
-  A part is an attribute of the model, or an element of one that is a list.
+  A part is an attribute of the model, or an element of an attribute that is a list.
   """
   setting = published_setting(name)
   model = abstract_model(name, num_classes=setting.num_classes, in_channels=setting.input_shape[-1], **options)
@@ -85,7 +99,7 @@ def _by(sizes):
 
 
 def _output_size(shape):
-  """Height, width and channels; 1 for what was reduced."""
+  """Height, width and channels. An axis that was reduced has size 1."""
   return (1, 1, *shape)[-3:]
 
 
@@ -94,19 +108,19 @@ def _map_size(row):
 
 
 def _strided(row, text):
-  """A layer as `7x7 conv, stride 2`."""
+  """A layer in the form `7x7 conv, stride 2`."""
   stride = f", stride {row.strides[0]}" if row.strides[0] > 1 else ""
   return f"{_by(row.kernel_size)}{text}{stride}"
 
 
 def _repeated(blocks):
-  """The one thing that all blocks of a stage are, as `[...] x 3`."""
+  """A stage of equal blocks in the form `[...] x 3`."""
   (block,) = set(blocks)
   return f"[{block}] x {len(blocks)}"
 
 
 def _once(label, size, cells):
-  """A line of the one thing that all columns of sizes have in common."""
+  """A line whose one cell is the same for all sizes."""
   (cell,) = set(cells)
   return [label, size, cell, *[""] * (len(cells) - 1)]
 
@@ -124,9 +138,9 @@ _GOOGLENET_BRANCHES = {
 def _googlenet():
   """Szegedy et al. 2014, Table 1.
 
-  With the separable first convolution, which has the printed 2.7K parameters and 34M operations and counts as one
-  layer. A K is 1,024, biases included. The printed parameters of inception blocks are up to 8% off from what the
-  printed channels make, the operations of (5a) 6%.
+  The first convolution is the separable one, which has the printed 2.7K parameters and 34M operations and counts as one
+  layer. A K is 1,024 parameters, with biases. The printed parameters of inception blocks differ by up to 8% from those
+  that follow from the printed channels, and the operations of (5a) by 6%.
   """
   model, parts = _build("googlenet_paper", stem="separable")
   steps = {step.path: step for step in trace(model, published_setting("googlenet_paper").input_shape)[0]}
@@ -167,8 +181,9 @@ def _googlenet():
 def _resnet():
   """He et al. 2015, Table 1.
 
-  As in the paper, the strides of bottlenecks are in their first convolution, and the shortcuts of 18 and 34 layers have
-  no parameters (option A), so that projections are left out there. 50 layers take 3.86x10^9 multiply-adds, printed 3.8.
+  As in the paper, bottlenecks stride in their first convolution, and the shortcuts of 18 and 34 layers have no
+  parameters (option A), so that projections are left out there. 50 layers take 3.86x10^9 multiply-adds; the paper
+  prints 3.8.
   """
   sizes = []
   for depth in LAYERS:
@@ -204,10 +219,10 @@ def _resnet():
 
 
 def _densenet():
-  """Huang et al. 2017, Table 1. The first size is traced; the dense blocks of all are read off their modules."""
+  """Huang et al. 2017, Table 1. The first size is traced; the dense blocks of all sizes are read from their modules."""
   smallest, *others = DENSENETS
   model, parts = _build(smallest)
-  models = {smallest: model, **{name: abstract_model(name) for name in others}}
+  models: dict[str, Any] = {smallest: model, **{name: abstract_model(name) for name in others}}
   lines = [["Layers", "Output Size"]]
   for name, model in models.items():
     growth_rate = model.blocks[0].layers[0].conv2.out_features
@@ -242,7 +257,7 @@ def _efficientnet():
   resolution = _by(published_setting("efficientnet_b0").input_shape[:-1])
   stages = [[f"Conv{_by(stem.kernel_size)}", resolution, str(stem.output_shape[-1]), "1"]]
   blocks = [rows for part, rows in parts.items() if part.startswith("blocks.")]
-  layers = [{row.path.split(".")[2]: row for row in rows} for rows in blocks]
+  layers = [{row.path.split(".")[2]: row for row in rows if row.type == "Convolution"} for rows in blocks]
   before = stem
   for shape, stage in itertools.groupby(layers, lambda layer: layer["project"].output_shape):
     first, *others = stage
@@ -258,12 +273,12 @@ def _efficientnet():
 
 
 def _mobilenet_v2():
-  """Sandler et al. 2018, Table 1, of the network's first block that expands and has a stride.
+  """Sandler et al. 2018, Table 1, of the network's first block with an expansion and a stride.
 
-  Sizes go by what they are there: h and w at first, divided by the stride s in the end; k channels and k' in the end;
-  t times k, the expansion, between.
+  Sizes have the paper's names: h and w before the stride s, k and k' channels before and after the block, and tk
+  channels in between, where t is the expansion.
   """
-  model = abstract_model("mobilenet_v2")
+  model: Any = abstract_model("mobilenet_v2")
   block = next(b for b in model.blocks if len(b.convolutions) == 3 and b.convolutions[1].strides[0] > 1)
   expand, depthwise, project = block.convolutions
   stride = depthwise.strides[0]

@@ -1,4 +1,4 @@
-"""The layers of a model as a table: what each computes, its parameters, its multiply-adds and what it sees."""
+"""The layers of a model as a table: type, sizes, parameters, multiply-adds and receptive field of each."""
 
 import dataclasses
 import json
@@ -7,31 +7,33 @@ from collections.abc import Sequence
 
 from flax import nnx
 
-from cnn_zoo.describe.tables import aligned, comma_separated, markdown
+from cnn_zoo.describe.tables import csv_table, markdown_table, text_table
 from cnn_zoo.describe.tracing import POOLING, path_name, trace
 from cnn_zoo.errors import UserError, check_name
 
 ROWS = ("layers", "stages")
-"""What a table can have a row for."""
+"""What a row of the table can stand for."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """A layer: a module that has weights of its own, or pooling; or a stage, several that run one after another.
+  """One line of a `LayerTable`: a layer (a module with weights of its own, or pooling) or a stage (several layers).
 
   Attributes:
-    path: where it is in the model, as `blocks.3.expand`; for pooling, the module that it runs in and its own name.
-    type: the name of its class; for pooling, of its function.
-    kernel_size, strides: one number a spatial axis; for pooling its window, for a stage its largest kernel; None for
-      what has none.
-    output_shape: for one example, without the batch; None if the layer does not run in evaluation (an auxiliary head).
-    depth: how many layers with weights, convolutions and linear ones, lie on the longest path through it.
-    parameters: how many numbers are learned in it.
-    multiply_adds: for one example, biases left out; 0 for what is neither convolution nor linear layer.
-    receptive_field: how far apart the first and the last input are that an element of the output depends on, per
-      spatial axis, both counted, along the longest of all paths. Padding counts, so that it may be larger than the
-      input; squeeze-and-excitation gates do not (`receptive_fields.Walk`).
-    activation_bytes: what the output for one example takes, in the dtype that it is computed in; for a stage, the
+    path: its place in the model, such as `blocks.3.expand`. For pooling, the path of the module around it and the name
+      of the pooling function.
+    type: the name of its class. For pooling, of its function.
+    kernel_size: one number for each spatial axis. For pooling its window, for a stage its largest kernel. None if it
+      has no kernel.
+    strides: one number for each spatial axis, or None.
+    output_shape: of one example, without the batch. None if the layer does not run in evaluation (an auxiliary head).
+    depth: the number of convolutions and linear layers on the longest path through it.
+    parameters: the number of parameters.
+    multiply_adds: for one example, without biases. 0 if it is neither a convolution nor a linear layer.
+    receptive_field: for each spatial axis, the size of the window of the input that an element of the output depends
+      on. Padding counts, so that it may be larger than the input. Squeeze-and-excitation gates do not
+      (`receptive_fields.Walk`).
+    activation_bytes: size of the output for one example, in the dtype that it is computed in. For a stage, of the
       outputs of its layers.
   """
 
@@ -49,16 +51,15 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class LayerTable:
-  """What `describe` returns; `str` of it is the table of layers as text.
+  """The result of `describe`. `str(table)` is the table of layers as text.
 
   Attributes:
     model: the name of the model's class.
     input_shape: of one example, [*spatial, channels].
-    depth: how many convolutions and linear layers lie on the longest path to the logits, gates left out.
-    gated: whether there are gates, which see the whole input and are left out of receptive fields and depth.
-    layers: the layers with weights and, between them, the pooling, in the order in which they run; those that do not
-      run come last.
-    stages: the same, put together where modules of one class run one after another and give outputs of one shape.
+    depth: the number of convolutions and linear layers on the longest path to the logits, without gates.
+    gated: whether there are gates. They see the whole input and are left out of receptive fields and depth.
+    layers: the layers with weights and the pooling, in the order in which they run. Layers that do not run come last.
+    stages: the same layers, where successive modules of one class with outputs of one shape make one row.
   """
 
   model: str
@@ -70,49 +71,48 @@ class LayerTable:
 
   @property
   def rows(self) -> tuple[Row, ...]:
-    """The layers that have weights."""
+    """The layers that have weights, without pooling."""
     return tuple(row for row in self.layers if row.type not in POOLING)
 
   @property
   def parameters(self) -> int:
-    """How many numbers the model learns."""
+    """The number of parameters of the model."""
     return sum(row.parameters for row in self.layers)
 
   @property
   def multiply_adds(self) -> int:
-    """Multiply-adds of convolutions and linear layers for one example, biases left out."""
+    """Multiply-adds of convolutions and linear layers for one example, without biases."""
     return sum(row.multiply_adds for row in self.layers)
 
   @property
   def activation_bytes(self) -> int:
-    """What the outputs of all layers for one example take together.
+    """Size of the outputs of all layers for one example.
 
-    About what training keeps for the backward pass. How much is there at one time depends on what the compiler fuses;
-    scripts/benchmark.py asks it.
+    This is about what training keeps for the backward pass. The true peak depends on what the compiler fuses;
+    scripts/benchmark.py reports it.
     """
     return sum(row.activation_bytes for row in self.layers)
 
   def to_csv(self, rows: str = "layers") -> str:
-    """Comma-separated values with a header and plain numbers, without the total; `rows` is one of `ROWS`."""
+    """Comma-separated values with a header and plain numbers, without the total. `rows` is "layers" or "stages"."""
     head = [field.name for field in dataclasses.fields(Row)]
-    return comma_separated([head, *(_cells(row, "{}") for row in self._chosen(rows))])
+    return csv_table([head, *(_cells(row, "{}") for row in self._chosen(rows))])
 
   def to_json(self, rows: str = "layers") -> str:
-    """An object of the model, the input and the totals, in which `rows` is a list of objects as `Row`."""
+    """A JSON object with the model, the input and the totals. Its entry `rows` is a list of objects like `Row`."""
     names = ("model", "input_shape", "depth", "gated", "parameters", "multiply_adds", "activation_bytes")
     table = {name: getattr(self, name) for name in names}
     return json.dumps({**table, rows: [dataclasses.asdict(row) for row in self._chosen(rows)]}, indent=2)
 
   def to_markdown(self, rows: str = "layers") -> str:
     """A Markdown table whose last line is the total."""
-    return markdown(self._lines(rows), _WORDS)
+    return markdown_table(self._lines(rows), _WORDS)
 
   def to_text(self, rows: str = "layers") -> str:
-    """A table in columns, with the total below and the input above."""
+    """A table for a terminal, with the input above it and the total as its last line."""
     title = f"{self.model} for an input of {_shape(self.input_shape)}"
-    title += "; depth and receptive field are those without gates, which see all of it" if self.gated else ""
-    lines = self._lines(rows)
-    return f"{title}\n\n{aligned(lines, _WORDS, rules=(1, len(lines) - 1))}"
+    title += "; depth and receptive field are without gates, which see the whole input" if self.gated else ""
+    return f"{title}\n\n{text_table(self._lines(rows), _WORDS, total=True)}"
 
   def __str__(self) -> str:
     return self.to_text()
@@ -136,13 +136,28 @@ _WORDS = 5  # columns of words, before those of numbers
 
 
 def describe(model: nnx.Module, input_shape: Sequence[int]) -> LayerTable:
-  """The layers of `model` for one example of `input_shape` [*spatial, channels], in evaluation mode.
+  """The layers of a model with their costs and receptive fields, in evaluation mode.
 
-  Nothing is computed and the model does not change. It may itself be abstract, the fast way to look at a large one:
+  Nothing is computed and the model does not change. It may be abstract, which is the fast way to look at a large one:
   `describe(cnn_zoo.models.abstract_model("efficientnet_b7"), (600, 600, 3))`.
+
+  Args:
+    model: any model of this project, or a module made of its layers.
+    input_shape: of one example, [*spatial, channels].
+
+  Returns:
+    The table. It has `parameters`, `multiply_adds`, one row for each of its `layers` and one for each of its `stages`,
+    and prints as text, CSV, JSON and Markdown.
 
   Raises:
     UserError: if the model does not take inputs of that shape.
+
+  >>> from cnn_zoo.models import abstract_model
+  >>> table = describe(abstract_model("lenet5", num_classes=10, in_channels=1), (32, 32, 1))
+  >>> table.parameters, table.multiply_adds
+  (61706, 416520)
+  >>> print(table.to_csv("stages").splitlines()[1])
+  c1,Convolution,5x5,1x1,28x28x6,1,156,117600,5x5,18816
   """
   input_shape = tuple(input_shape)
   if not input_shape or min(input_shape) < 1:
@@ -178,7 +193,7 @@ def _layers(model, steps):
 
 
 def _layers_with_parameters(model):
-  """The modules that own parameters and how many, both by path; a parameter that two modules share is counted once."""
+  """Modules that own parameters, and how many, by path. A parameter that two modules share is counted once."""
   nodes = list(nnx.iter_graph(model))
   modules = {path: module for path, module in nodes if isinstance(module, nnx.Module)}
   layers, parameters = {}, {}
@@ -209,7 +224,7 @@ def _layer_row(path, layer, parameters, calls):
 def _pooling_row(step):
   axes = list(zip(step.source.axes, step.view.axes, strict=True))
   window = [(after.width - before.width) / (before.jump or 1) + 1 for before, after in axes]
-  placed = any(after.dim is not None for _, after in axes)  # else all of the map is one window
+  placed = any(after.dim is not None for _, after in axes)  # otherwise the whole map is one window
   return Row(
     path=step.path,
     type=step.type,
@@ -224,7 +239,7 @@ def _pooling_row(step):
 
 
 def _result(step):
-  """The fields of a row that tell of the output."""
+  """The fields of a row that describe its output."""
   return {
     "output_shape": step and tuple(step.output_shape[1:]),
     "receptive_field": step and step.view and step.view.receptive_field,
@@ -232,14 +247,14 @@ def _result(step):
 
 
 def _strides(source, view):
-  """How many times farther apart neighbours are afterwards, along each axis; None if these are no whole numbers."""
+  """The stride along each axis; None if it is not a whole number."""
   axes = zip(source.axes, view.axes, strict=True) if source and view else ()
   ratios = [after.jump / before.jump if before.jump else 0 for before, after in axes]
   return tuple(map(int, ratios)) if ratios and all(ratio >= 1 and ratio % 1 == 0 for ratio in ratios) else None
 
 
 def _stages(steps, layers):
-  """The rows of `LayerTable.stages`: of steps that the model itself makes, and what belongs to none of them."""
+  """The rows of `LayerTable.stages`: the calls that the model itself makes, then the layers within none of them."""
   left = {row.path: row for row in layers}
   stages = []
   for step in steps:
@@ -247,7 +262,7 @@ def _stages(steps, layers):
       continue
     rows = [left.pop(path) for path in list(left) if _is_within(path, step.path)]
     last = stages[-1][0][-1] if stages else None
-    # Normalisation belongs to what it normalises.
+    # Normalisation belongs to the stage that it normalises.
     if last and step.output_shape == last.output_shape and (step.type == last.type or _only_scales(step)):
       stages[-1][1].extend(rows)
       if step.type == last.type:
@@ -272,7 +287,7 @@ def _stage_row(steps, rows):
   return Row(
     path=_path_range(first.path, last.path),
     type=first.type if len(steps) == 1 else f"{len(steps)} x {first.type}",
-    kernel_size=max(kernels, key=math.prod, default=None),
+    kernel_size=max(kernels, key=math.prod) if kernels else None,
     strides=rows[0].strides if is_pooling else _strides(first.source, last.view),
     depth=last.view.depth - first.source.depth if last.view and first.source else 0,
     parameters=sum(row.parameters for row in rows),

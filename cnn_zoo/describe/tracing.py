@@ -1,4 +1,4 @@
-"""What a model does to an example, step by step: each call of a module and each pooling, with shapes and views."""
+"""The steps of a model on one example: each call of a module and each pooling, with shapes and views."""
 
 import math
 from collections import Counter
@@ -11,25 +11,28 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from cnn_zoo.convolutions import lowering
-from cnn_zoo.describe.receptive_fields import View, Walk, whole_input
+from cnn_zoo.describe.receptive_fields import Walk
+from cnn_zoo.describe.views import View, whole_input
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import adaptive_average_pool, average_pool, global_average_pool, max_pool
 
 POOLING = tuple(f.__name__ for f in (adaptive_average_pool, average_pool, global_average_pool, max_pool))
-"""The types of the steps that are functions; each runs in a scope of its name."""
+"""The types of the steps that are functions. Each runs in a `jax.named_scope` of its name."""
 
 
 class Step(NamedTuple):
-  """A call of a module, or pooling.
+  """A call of a module, or of a pooling function.
 
   Attributes:
-    path: of the module; of pooling, that of the module around it and its own name, numbered from the second on.
+    path: of the module. For pooling, the path of the module around it and the function's name, numbered from the second
+      on.
     type: the name of the module's class or of the pooling function.
-    outer: path of the module that makes the call; None for the model's own.
-    input_shape: of the (first) array that goes into a module, with the batch; None of pooling.
-    output_shape: of the (first) array that comes out, with the batch.
-    output_bytes: what it takes in its dtype.
-    source, view: of the input and the output; None for what does not depend on the model's input.
+    outer: path of the module that makes the call. None for the call of the model itself.
+    input_shape: of the module's first argument, with the batch. None for pooling.
+    output_shape: of the first result, with the batch.
+    output_bytes: size of the first result in its dtype.
+    source: view of the input. None if it does not depend on the model's input.
+    view: view of the output, likewise.
   """
 
   path: str
@@ -43,14 +46,26 @@ class Step(NamedTuple):
 
   @property
   def depth(self) -> int:
-    """Layers with weights on the longest path through the step."""
+    """The number of layers with weights on the longest path through the step."""
     return self.view.depth - self.source.depth if self.view and self.source else 0
 
 
-def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], View]:
-  """All steps of `model` in evaluation on one example, in the order in which they end, and the view of the result.
+def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], View | None]:
+  """The steps of a model on one example, in evaluation mode.
 
   Nothing is computed and the model, which may be abstract, does not change.
+
+  Args:
+    model: any model.
+    input_shape: of one example, [*spatial, channels].
+
+  Returns:
+    The steps in the order in which they end, and the view of the result.
+
+  >>> from cnn_zoo.models import abstract_model
+  >>> steps, view = trace(abstract_model("lenet5", in_channels=1), (32, 32, 1))
+  >>> [step.path for step in steps[:3]], view.receptive_field
+  (['c1', 'average_pool', 'c3'], (32, 32))
   """
   calls: list[tuple[str, str, str | None]] = []  # path, type, outer
   graph, state = nnx.split(model)
@@ -62,7 +77,7 @@ def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], Vi
     return copy(x)
 
   x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-  # One lowering for all backends, and the one that is traced fastest.
+  # The same lowering on all backends, and the fastest to trace.
   with lowering("lax"):
     program = jax.make_jaxpr(run)(state, x).jaxpr
   walk = Walk(POOLING)
@@ -71,9 +86,20 @@ def trace(model: nnx.Module, input_shape: Sequence[int]) -> tuple[list[Step], Vi
 
 
 def failing_layer(model: nnx.Module, input_shape: Sequence[int]) -> str | None:
-  """What refuses one example of `input_shape`: "layer PATH", or "pooling in" it; None if nothing does.
+  """The layer that refuses one example of `input_shape`.
 
   Nothing is computed and the model, which may be abstract, does not change.
+
+  Args:
+    model: any model.
+    input_shape: of one example, [*spatial, channels].
+
+  Returns:
+    "layer PATH" or "pooling in layer PATH", or None if the model takes the example.
+
+  >>> from cnn_zoo.models import abstract_model
+  >>> failing_layer(abstract_model("lenet5", in_channels=1), (20, 20, 1))
+  'layer c5'
   """
   graph, state = nnx.split(model)
   active = []
@@ -85,7 +111,8 @@ def failing_layer(model: nnx.Module, input_shape: Sequence[int]) -> str | None:
 
   try:
     with lowering("lax"):
-      jax.eval_shape(run, state, jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))
+      # Two examples, because batch normalisation refuses to train on a single value per channel.
+      jax.eval_shape(run, state, jax.ShapeDtypeStruct((2, *input_shape), jnp.float32))
   except UserError as error:
     where = f"layer {active[-1]}" if active and active[-1] else "the network itself"
     return f"pooling in {where}" if getattr(error, "in_pooling", False) else where
@@ -93,27 +120,31 @@ def failing_layer(model: nnx.Module, input_shape: Sequence[int]) -> str | None:
 
 
 def path_name(path: Sequence) -> str:
-  """A path in the model's graph as text: `blocks.3.expand`."""
+  """A path in the model's graph as text.
+
+  >>> path_name(("blocks", 3, "expand"))
+  'blocks.3.expand'
+  """
   return ".".join(map(str, path))
 
 
-# A call marks its first argument and its result by these and its number.
+# The tags of the first argument and of the result of a call, each followed by the number of the call.
 _ENTRY, _EXIT = "describe: into ", "describe: out of "
 
 
 def _record(model, calls, active):
-  """Makes every module of `model`, a private copy, note and mark its calls; `active` has the paths of open ones."""
+  """Makes every module of `model`, a private copy, record its calls. `active` holds the paths of the open ones."""
   classes = {}
   for path, module in list(nnx.iter_modules(model)):
     kind = type(module)
     if kind not in classes:
       classes[kind] = _recording(kind, calls, active)
-    module.recorded_path = path_name(path)
+    object.__setattr__(module, "recorded_path", path_name(path))
     object.__setattr__(module, "__class__", classes[kind])
 
 
 def _recording(kind, calls, active):
-  """A subclass of `kind` that differs in that alone."""
+  """A subclass of `kind` that records its calls."""
 
   class Recording(kind):
     def __call__(self, x, *args, **kwargs):
@@ -136,7 +167,7 @@ def _steps(calls, events):
       entries.setdefault(int(event.tag.removeprefix(_ENTRY)), event)
     elif event.tag.startswith(_EXIT):
       number = int(event.tag.removeprefix(_EXIT))
-      if number not in ended:  # of several results the first
+      if number not in ended:  # only the first of several results
         ended.add(number)
         entry = entries[number]
         steps.append(Step(*calls[number], entry.shape, event.shape, size, entry.view, event.view))

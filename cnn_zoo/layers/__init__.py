@@ -1,5 +1,6 @@
-"""What stands between convolutions: normalisation, pooling, gates, noise and the fully connected layer."""
+"""What stands between convolutions: normalisation, pooling, gates, noise and the fully connected layer; `ConvNorm`."""
 
+from cnn_zoo.layers.conv_norm import ConvNorm
 from cnn_zoo.layers.layer_norm import LayerNorm
 from cnn_zoo.layers.layer_scale import LayerScale
 from cnn_zoo.layers.linear import Linear
@@ -13,6 +14,7 @@ from cnn_zoo.layers.upsampling import ResizeConvolution, resize
 
 __all__ = [
   "BatchNorm",
+  "ConvNorm",
   "Dropout",
   "LayerNorm",
   "LayerScale",

@@ -11,9 +11,18 @@ class LayerNorm(nnx.Module):
 
   They are computed in float32, whatever the dtype of the input, and are the same in training and evaluation.
 
+  Args:
+    features: channels of the input.
+    epsilon: added to the variance.
+
   Attributes:
     scale, bias: [features], learned.
-    epsilon: added to the variance.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from cnn_zoo.layers import LayerNorm
+    >>> LayerNorm(2)(jnp.asarray([[1.0, 3.0], [5.0, 25.0]])).round(3).tolist()
+    [[-1.0, 1.0], [-1.0, 1.0]]
   """
 
   def __init__(self, features: int, *, epsilon: float = 1e-6):

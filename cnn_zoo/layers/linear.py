@@ -15,8 +15,28 @@ from cnn_zoo.errors import UserError
 class Linear(nnx.Module):
   """x @ kernel + bias over the last axis: [..., in_features] -> [..., out_features], in the dtype of x.
 
+  Args:
+    in_features: width of the input.
+    out_features: width of the output.
+    use_bias: whether a bias is added.
+    kernel_init: initial values of the kernel.
+    bias_init: initial values of the bias.
+    rngs: the source of initial values.
+
+  Attributes:
+    kernel: [in_features, out_features].
+    bias: [out_features], or None.
+
   Raises:
     UserError: for an input of another width than `in_features`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from cnn_zoo.layers import Linear
+    >>> layer = Linear(3, 2, rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((4, 3))).shape, layer.multiply_adds((4, 3))
+    ((4, 2), 24)
   """
 
   def __init__(

@@ -13,18 +13,27 @@ def local_response_normalization(
 ) -> jax.Array:
   """x / (k + alpha * sum of squares over the `size` channels around each)^beta, at every position (section 3.3).
 
-  Computed in float32. The sum is over the channels that exist, with an even `size` one more before than after. Caffe's
-  and PyTorch's alpha is `size` times this one.
+  Computed in float32. The sum is over the channels that exist, with an even `size` one more before it than after it.
+  Caffe's and PyTorch's alpha is `size` times this one.
 
   Args:
     x: [batch, *spatial, channels].
-    size, k, alpha, beta: n, k, alpha and beta of the paper, with its values.
+    size: n of the paper, with its value.
+    k: of the paper, with its value.
+    alpha: of the paper, with its value.
+    beta: of the paper, with its value.
 
   Returns:
     An array of the shape and dtype of x.
 
   Raises:
     UserError: for a `size` below 1.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from cnn_zoo.layers import local_response_normalization
+    >>> local_response_normalization(jnp.asarray([[3.0, 4.0]]), size=3, k=0.0, alpha=1.0, beta=0.5).round(3)
+    Array([[0.6, 0.8]], dtype=float32)
   """
   if size < 1:
     raise UserError(f"size={size} of local response normalisation must be at least 1")

@@ -89,7 +89,10 @@ def max_pool(
   window that holds NaN gives NaN, but XLA's own operations on a CPU (`lowering("lax")`) may lose it.
 
   Args:
-    x, window, strides, padding: as in `average_pool`; padding is never the largest.
+    x: as in `average_pool`.
+    window: as in `average_pool`.
+    strides: as in `average_pool`.
+    padding: as in `average_pool`; padding is never the largest.
     ceil_mode: whether the last window may reach beyond the input.
 
   Raises:

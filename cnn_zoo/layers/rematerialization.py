@@ -9,9 +9,22 @@ from flax import nnx
 def run_blocks(blocks: Iterable[nnx.Module], x: jax.Array, *, remat: bool = False) -> jax.Array:
   """x through all `blocks`.
 
-  With `remat` a block's inner activations are computed a second time in the backward pass in place of being kept, which
-  costs about a third more time and saves most of the memory (Chen et al. 2016, Training deep nets with sublinear
-  memory cost).
+  Args:
+    blocks: modules, each applied to the output of the one before.
+    x: the input of the first.
+    remat: recomputes a block's inner activations in the backward pass instead of keeping them, which costs about a
+      third more time and saves most of the memory (Chen et al. 2016, Training deep nets with sublinear memory cost).
+
+  Returns:
+    The output of the last block.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from cnn_zoo.layers import Linear, run_blocks
+    >>> layers = [Linear(4, 4, rngs=nnx.Rngs(0)) for _ in range(3)]
+    >>> run_blocks(layers, jnp.ones((2, 4)), remat=True).shape
+    (2, 4)
   """
   for block in blocks:
     x = _rematerialized(block, x) if remat else block(x)

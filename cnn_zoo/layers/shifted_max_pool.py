@@ -7,6 +7,7 @@ elementwise operations, which XLA vectorises over the channels.
 
 import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,8 @@ def shifted_max_pool(x, window, strides, padding):
 
   Args:
     x: [batch, *spatial, channels].
-    window, strides: one for each spatial axis.
+    window: one size for each spatial axis.
+    strides: one for each spatial axis.
     padding: (before, after) for each spatial axis.
 
   Returns:
@@ -49,7 +51,8 @@ def _pool_jvp(window, strides, padding, primals, tangents):
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def _pool_with_places(x, window, strides, padding):
   """Each window's maximum, and the code of its place (`_codes`)."""
-  best = place = None
+  best: Any = None
+  place: Any = None
   shifted = _shifted(x, window, strides, padding, -jnp.inf)
   for code, values in zip(_codes(window, strides), shifted, strict=True):
     if best is None:
@@ -82,10 +85,10 @@ def _put_back(g, place, *, shape, static):
   ]
   edges = [(0, 0, 0), *((k - 1, b - out, 0) for k, b, out in zip(overlaps, blocks, outs, strict=True)), (0, 0, 0)]
   g, place = lax.optimization_barrier(tuple(lax.pad(a, jnp.zeros((), a.dtype), edges) for a in (g, place)))
-  remainders = np.meshgrid(*map(np.arange, strides), indexing="ij")
+  remainders = np.meshgrid(*(np.arange(stride) for stride in strides), indexing="ij")
   # [batch, block, remainder, block, remainder, ..., channels]
   broadcast = (1, *(n for s in strides for n in (1, s)), 1)
-  total = 0
+  total: Any = 0
   for back in itertools.product(*map(range, overlaps)):
     where = tuple(r + k * s for r, k, s in zip(remainders, back, strides, strict=True))
     codes = np.ravel_multi_index(where, spans).astype(place.dtype).reshape(broadcast)

@@ -11,7 +11,24 @@ from cnn_zoo.convolutions.initializers import Initializer, he_normal_fan_out
 
 
 class SqueezeExcitation(nnx.Module):
-  """Scales each channel by a gate in (0, 1) computed from the channel means: [batch, *spatial, features], unchanged."""
+  """Scales each channel by a gate in (0, 1) that is computed from the means of all channels.
+
+  Args:
+    features: channels of the input.
+    squeezed: channels between the two layers of the gate.
+    rank: number of spatial axes.
+    activation: between the two layers.
+    gate: after the second layer.
+    kernel_init: initial values of both kernels.
+    rngs: the source of initial values.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from cnn_zoo.layers import SqueezeExcitation
+    >>> SqueezeExcitation(8, 2, rngs=nnx.Rngs(0))(jnp.ones((2, 5, 5, 8))).shape
+    (2, 5, 5, 8)
+  """
 
   def __init__(
     self,

@@ -1,53 +1,12 @@
-"""One file per family; importing a family registers its names."""
+"""One file per family. Every file of this package is imported, and importing a family registers its names."""
 
-from cnn_zoo.models import (
-  alexnet,
-  c3d,
-  convnext,
-  deeplab,
-  densenet,
-  efficientnet,
-  efficientnet_v2,
-  fcn,
-  googlenet,
-  lenet,
-  m_networks,
-  mobilenet_v1,
-  mobilenet_v2,
-  resnet,
-  resnetv2,
-  unet,
-  vgg,
-  video_resnet,
-  xception,
-  zfnet,
-)
+import importlib
+import pkgutil
+
+from cnn_zoo.models.network import Network
 from cnn_zoo.models.registry import abstract_model, create_model, list_models, model_options, published_setting
 
-__all__ = [
-  "abstract_model",
-  "alexnet",
-  "c3d",
-  "convnext",
-  "create_model",
-  "deeplab",
-  "densenet",
-  "efficientnet",
-  "efficientnet_v2",
-  "fcn",
-  "googlenet",
-  "lenet",
-  "list_models",
-  "m_networks",
-  "mobilenet_v1",
-  "mobilenet_v2",
-  "model_options",
-  "published_setting",
-  "resnet",
-  "resnetv2",
-  "unet",
-  "vgg",
-  "video_resnet",
-  "xception",
-  "zfnet",
-]
+for _file in pkgutil.iter_modules(__path__):
+  importlib.import_module(f"{__name__}.{_file.name}")
+
+__all__ = ["Network", "abstract_model", "create_model", "list_models", "model_options", "published_setting"]

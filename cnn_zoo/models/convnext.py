@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ from cnn_zoo.convolutions import Convolution
 from cnn_zoo.convolutions.initializers import truncated_normal
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import LayerNorm, LayerScale, Linear, StochasticDepth, global_average_pool, run_blocks
-from cnn_zoo.models.registry import Setting, register
+from cnn_zoo.models.network import Network
+from cnn_zoo.models.registry import register
 
 
 class Size(NamedTuple):
@@ -21,7 +23,7 @@ class Size(NamedTuple):
 
   channels: tuple[int, ...]
   blocks: tuple[int, ...]
-  stochastic_depth: float
+  stochastic_depth_rate: float
 
 
 SIZES = {
@@ -41,13 +43,15 @@ class Block(nnx.Module):
   The 1 x 1 convolutions are fully connected layers over the channels.
 
   Args:
+    channels: of the input and the output.
     layer_scale: where the scale of the branch starts.
     stochastic_depth_rate: how often training drops the branch.
     rank: number of spatial axes.
+    rngs: the source of initial values and noise.
   """
 
   def __init__(self, channels: int, *, layer_scale: float, stochastic_depth_rate: float, rank: int = 2, rngs: nnx.Rngs):
-    space = {"padding": KERNEL // 2, "groups": channels}
+    space: dict = {"padding": KERNEL // 2, "groups": channels}
     self.depthwise = Convolution(channels, channels, (KERNEL,) * rank, **space, kernel_init=weights, rngs=rngs)
     self.norm = LayerNorm(channels)
     self.expand = Linear(channels, EXPANSION * channels, kernel_init=weights, rngs=rngs)
@@ -56,7 +60,7 @@ class Block(nnx.Module):
     self.stochastic_depth = StochasticDepth(stochastic_depth_rate, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """x [batch, *spatial, channels], of the same shape afterwards."""
+    """x [batch, *spatial, channels] -> the same shape."""
     y = self.expand(self.norm(self.depthwise(x)))
     y = self.project(jax.nn.gelu(y, approximate=False))
     return x + self.stochastic_depth(self.layer_scale(y))
@@ -67,7 +71,7 @@ class Downsampling(nnx.Module):
 
   def __init__(self, in_channels: int, channels: int, *, rank: int = 2, rngs: nnx.Rngs):
     self.norm = LayerNorm(in_channels)
-    space = {"strides": 2, "padding": "VALID"}
+    space: dict = {"strides": 2, "padding": "VALID"}
     self.conv = Convolution(in_channels, channels, (2,) * rank, **space, kernel_init=weights, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -75,16 +79,19 @@ class Downsampling(nnx.Module):
     return self.conv(self.norm(x))
 
 
-class ConvNeXt(nnx.Module):
-  """Four stages of blocks behind a stem that cuts the image into patches of 4 x 4.
+class ConvNeXt(Network):
+  """A stem that cuts the image into patches of 4 x 4, and four stages of blocks.
+
+  Features: "stage1" to "stage4", at a quarter to a 32nd of the input's size.
 
   Args:
+    num_classes, in_channels, dtype, rngs: as `create_model`; num_classes=None leaves the classifier out.
     channels: of each stage.
     blocks: how many each stage has.
     rank: number of spatial axes.
     layer_scale: where the scale of each residual branch starts.
     stochastic_depth_rate: of the last block; it grows linearly from 0 at the first.
-    remat: computes the blocks' activations again in the backward pass in place of keeping them.
+    remat: recomputes the blocks' inner activations in the backward pass instead of keeping them.
 
   Raises:
     UserError: unless `channels` and `blocks` have one number of at least 1 for each stage.
@@ -92,22 +99,23 @@ class ConvNeXt(nnx.Module):
 
   def __init__(
     self,
+    *,
+    num_classes: int | None,
+    in_channels: int,
     channels: Sequence[int],
     blocks: Sequence[int],
-    *,
-    num_classes: int,
-    in_channels: int,
-    rank: int,
-    layer_scale: float,
-    stochastic_depth_rate: float,
-    remat: bool,
+    rank: int = 2,
+    layer_scale: float = 1e-6,
+    stochastic_depth_rate: float = 0.0,
+    remat: bool = False,
     dtype,
     rngs: nnx.Rngs,
   ):
     if not blocks or len(blocks) != len(channels) or min(*blocks, *channels) < 1:
       raise UserError(f"channels={channels} and blocks={blocks} must have one number of at least 1 for each stage")
-    self.remat, self.dtype = remat, dtype
-    space = {"strides": STEM, "padding": "VALID"}
+    super().__init__(num_classes, dtype)
+    self.remat = remat
+    space: dict = {"strides": STEM, "padding": "VALID"}
     self.stem = Convolution(in_channels, channels[0], (STEM,) * rank, **space, kernel_init=weights, rngs=rngs)
     self.stem_norm = LayerNorm(channels[0])
     rates = (stochastic_depth_rate * i / max(1, sum(blocks) - 1) for i in range(sum(blocks)))
@@ -117,47 +125,22 @@ class ConvNeXt(nnx.Module):
       for c, count in zip(channels, blocks, strict=True)
     )
     self.downsamplings = nnx.List(Downsampling(a, b, rank=rank, rngs=rngs) for a, b in itertools.pairwise(channels))
-    self.norm = LayerNorm(channels[-1])
-    self.classifier = Linear(channels[-1], num_classes, kernel_init=weights, rngs=rngs)
+    if num_classes is not None:
+      self.norm = LayerNorm(channels[-1])
+      self.classifier = Linear(channels[-1], num_classes, kernel_init=weights, rngs=rngs)
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """x [batch, *spatial, in_channels] -> logits [batch, num_classes]."""
-    x = self.stem_norm(self.stem(x.astype(self.dtype)))
-    x = run_blocks(self.stages[0], x, remat=self.remat)
-    for downsampling, stage in zip(self.downsamplings, self.stages[1:], strict=True):
-      x = run_blocks(stage, downsampling(x), remat=self.remat)
+  def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
+    """x [batch, *spatial, in_channels] -> the maps of the stages."""
+    x, maps = self.stem_norm(self.stem(x.astype(self.dtype))), OrderedDict()
+    for number, stage in enumerate(self.stages, start=1):
+      x = self.downsamplings[number - 2](x) if number > 1 else x
+      maps[f"stage{number}"] = x = run_blocks(stage, x, remat=self.remat)
+    return maps
+
+  def logits(self, x: jax.Array) -> jax.Array:
+    """The last map -> logits [batch, num_classes]."""
     return self.classifier(self.norm(global_average_pool(x))).astype(jnp.float32)
 
 
-def _register(name, size):
-  def build(
-    *,
-    num_classes,
-    in_channels,
-    rank: int = 2,
-    channels: tuple[int, ...] = size.channels,
-    blocks: tuple[int, ...] = size.blocks,
-    layer_scale: float = 1e-6,
-    stochastic_depth_rate: float = size.stochastic_depth,
-    remat: bool = False,
-    dtype,
-    rngs,
-  ):
-    return ConvNeXt(
-      channels,
-      blocks,
-      num_classes=num_classes,
-      in_channels=in_channels,
-      rank=rank,
-      layer_scale=layer_scale,
-      stochastic_depth_rate=stochastic_depth_rate,
-      remat=remat,
-      dtype=dtype,
-      rngs=rngs,
-    )
-
-  register(name, build, Setting())
-
-
 for _name, _size in SIZES.items():
-  _register(_name, _size)
+  register(_name, ConvNeXt, defaults=_size._asdict())

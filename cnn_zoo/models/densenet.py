@@ -1,6 +1,7 @@
 """DenseNet (Huang et al. 2017, Densely Connected Convolutional Networks), in its form for ImageNet, DenseNet-BC."""
 
 import functools
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ from flax import nnx
 from cnn_zoo.convolutions import Convolution
 from cnn_zoo.convolutions.initializers import he_normal_fan_in, uniform_fan_in
 from cnn_zoo.errors import UserError
-from cnn_zoo.layers import BatchNorm, Linear, average_pool, global_average_pool, max_pool
+from cnn_zoo.layers import BatchNorm, ConvNorm, Linear, average_pool, global_average_pool, max_pool
+from cnn_zoo.models.network import Network
 from cnn_zoo.models.registry import register
 
 
@@ -49,7 +51,7 @@ class DenseLayer(nnx.Module):
 
 
 class DenseBlock(nnx.Module):
-  """Layers each of which sees the block's input and what all layers before it made, concatenated (Figure 1)."""
+  """Layers each of which sees the block's input and the outputs of all layers before it, concatenated (Figure 1)."""
 
   def __init__(self, in_channels, growth_rate, layers, *, rank, remat, rngs):
     inputs = [in_channels + growth_rate * layer for layer in range(layers)]
@@ -84,15 +86,19 @@ class Transition(nnx.Module):
     return average_pool(self.conv(jax.nn.relu(self.norm(x))), (2,) * self.rank, 2)
 
 
-class DenseNet(nnx.Module):
+class DenseNet(Network):
   """Table 1.
 
+  Features: "stem" at half the size of the input, and "block1" to "block4" at a quarter to a 32nd of it; the last one is
+  normalised and activated.
+
   Args:
+    num_classes, in_channels, dtype, rngs: as `create_model`; num_classes=None leaves the classifier out.
     growth_rate: k, the channels that each layer adds.
     layers: of the dense blocks.
-    rank: the number of spatial axes.
-    remat: computes the insides of each layer, the concatenation included, anew in the backward pass in place of keeping
-      them (Pleiss et al. 2017, Memory-Efficient Implementation of DenseNets).
+    rank: number of spatial axes.
+    remat: recomputes the inner activations of each layer, the concatenation included, in the backward pass instead of
+      keeping them (Pleiss et al. 2017, Memory-Efficient Implementation of DenseNets).
 
   Attributes:
     channels: of the maps that `features` returns.
@@ -101,7 +107,7 @@ class DenseNet(nnx.Module):
   def __init__(
     self,
     *,
-    num_classes: int,
+    num_classes: int | None,
     in_channels: int,
     growth_rate: int,
     layers: Sequence[int],
@@ -112,19 +118,9 @@ class DenseNet(nnx.Module):
   ):
     if growth_rate < 1:
       raise UserError(f"growth_rate={growth_rate} must be at least 1")
-    self.dtype, self.rank = dtype, rank
+    super().__init__(num_classes, dtype)
     features = STEM * growth_rate
-    self.stem = Convolution(
-      in_channels,
-      features,
-      (7,) * rank,
-      strides=2,
-      padding=3,
-      use_bias=False,
-      kernel_init=he_normal_fan_in,
-      rngs=rngs,
-    )
-    self.stem_norm = BatchNorm(features)
+    self.stem = ConvNorm(in_channels, features, (7,) * rank, strides=2, kernel_init=he_normal_fan_in, rngs=rngs)
     blocks, transitions = [], []
     for count in layers:
       if blocks:
@@ -135,46 +131,24 @@ class DenseNet(nnx.Module):
     self.channels = (STEM * growth_rate, *(block.out_channels for block in blocks))
     self.blocks, self.transitions = nnx.List(blocks), nnx.List(transitions)
     self.final_norm = BatchNorm(features)
-    self.classifier = Linear(features, num_classes, kernel_init=uniform_fan_in, rngs=rngs)
+    if num_classes is not None:
+      self.classifier = Linear(features, num_classes, kernel_init=uniform_fan_in, rngs=rngs)
 
-  def features(self, x: jax.Array) -> tuple[jax.Array, ...]:
-    """x [batch, *spatial, in_channels] -> the maps of the stem (half the size) and the blocks; the last activated."""
-    maps = [jax.nn.relu(self.stem_norm(self.stem(x.astype(self.dtype))))]
-    x = max_pool(maps[0], (3,) * self.rank, 2, 1)
-    for block, transition in zip(self.blocks, [*self.transitions, None], strict=True):
-      maps.append(block(x))
-      x = maps[-1] if transition is None else transition(maps[-1])
-    return (*maps[:-1], jax.nn.relu(self.final_norm(x)))
+  def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
+    """x [batch, *spatial, in_channels] -> the maps of the stem and of the dense blocks."""
+    maps = OrderedDict(stem=self.stem(x.astype(self.dtype)))
+    x = max_pool(maps["stem"], (3,) * (x.ndim - 2), 2, 1)
+    for number, block in enumerate(self.blocks, start=1):
+      x = block(x)
+      last = number == len(self.blocks)
+      maps[f"block{number}"] = jax.nn.relu(self.final_norm(x)) if last else x
+      x = x if last else self.transitions[number - 1](x)
+    return maps
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """x [batch, *spatial, in_channels] -> logits [batch, num_classes]."""
-    return self.classifier(global_average_pool(self.features(x)[-1])).astype(jnp.float32)
-
-
-def _register(name, size):
-  def build(
-    *,
-    num_classes,
-    in_channels,
-    growth_rate: int = size.growth_rate,
-    rank: int = 2,
-    remat: bool = False,
-    dtype,
-    rngs,
-  ):
-    return DenseNet(
-      num_classes=num_classes,
-      in_channels=in_channels,
-      growth_rate=growth_rate,
-      layers=SIZES[name].layers,
-      rank=rank,
-      remat=remat,
-      dtype=dtype,
-      rngs=rngs,
-    )
-
-  register(name, build)
+  def logits(self, x: jax.Array) -> jax.Array:
+    """The last map -> logits [batch, num_classes]."""
+    return self.classifier(global_average_pool(x)).astype(jnp.float32)
 
 
 for _name, _size in SIZES.items():
-  _register(_name, _size)
+  register(_name, DenseNet, defaults={"growth_rate": _size.growth_rate}, layers=_size.layers)

@@ -1,24 +1,25 @@
 """EfficientNet B0 to B7 (Tan and Le 2019, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks)."""
 
 import functools
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from cnn_zoo.convolutions import Convolution
 from cnn_zoo.convolutions.initializers import uniform_fan_out
 from cnn_zoo.layers import (
   BatchNorm,
+  ConvNorm,
   Dropout,
   Linear,
   SqueezeExcitation,
   StochasticDepth,
   global_average_pool,
-  run_blocks,
 )
+from cnn_zoo.models.network import Network, run_stages
 from cnn_zoo.models.registry import Setting, register
 from cnn_zoo.models.scaling import check_multipliers, scale_channels, scale_layers
 
@@ -74,95 +75,107 @@ def compound_scaling(phi: float) -> tuple[float, float, int]:
 
   The first two are the options `width` and `depth` of every EfficientNet, the third is the size of its images. B1 to B7
   were published as points near this curve, from phi = 0.5 to 7.
+
+  Example:
+    >>> from cnn_zoo.models.efficientnet import compound_scaling
+    >>> compound_scaling(1)
+    (1.1, 1.2, 258)
   """
   return BETA**phi, ALPHA**phi, round(SCALINGS["efficientnet_b0"].resolution * GAMMA**phi)
+
+
+def unit_of(*, epsilon: float = 1e-5, same_padding: bool = False, rngs: nnx.Rngs) -> Callable[..., ConvNorm]:
+  """The unit of both EfficientNet papers: a convolution, normalisation and SiLU.
+
+  Args:
+    epsilon: of batch normalisation.
+    same_padding: pads as TensorFlow's SAME, instead of k // 2 on either side.
+    rngs: the source of initial values.
+  """
+  norm = functools.partial(BatchNorm, epsilon=epsilon)
+  return functools.partial(ConvNorm, padding="SAME" if same_padding else None, norm=norm, activation="silu", rngs=rngs)
 
 
 class MBConv(nnx.Module):
   """Mobile inverted bottleneck: expand 1 x 1, depthwise k x k, squeeze and excite, project 1 x 1 (linear), residual.
 
   Args:
+    in_channels: channels of the input.
+    channels: channels of the output.
+    kernel: size of the depthwise convolution along every axis.
+    stride: of the depthwise convolution.
     expansion: how many times the channels are widened for the depthwise step; 1 leaves out the first step.
-    epsilon: of batch normalisation.
+    rank: number of spatial axes.
+    unit: makes a convolution with normalisation and activation (`unit_of`).
     stochastic_depth_rate: how often training drops the branch, where there is a residual.
-    same_padding: pads as TensorFlow's SAME, in place of k // 2 on either side.
+    rngs: the source of initial values and noise.
   """
 
-  def __init__(
-    self,
-    in_channels: int,
-    channels: int,
-    *,
-    kernel: int,
-    stride: int,
-    expansion: int,
-    rank: int = 2,
-    epsilon: float,
-    stochastic_depth_rate: float,
-    same_padding: bool = False,
-    rngs: nnx.Rngs,
-  ):
-    conv = functools.partial(Convolution, use_bias=False, rngs=rngs)
-    norm = functools.partial(BatchNorm, epsilon=epsilon)
+  def __init__(self, in_channels, channels, *, kernel, stride, expansion, rank=2, unit, stochastic_depth_rate, rngs):
     one, expanded = (1,) * rank, in_channels * expansion
-    if expansion > 1:
-      self.expand, self.expand_norm = conv(in_channels, expanded, one), norm(expanded)
-    else:
-      self.expand = None
-    space = {"strides": stride, "padding": "SAME" if same_padding else kernel // 2}
-    self.depthwise = conv(expanded, expanded, (kernel,) * rank, groups=expanded, **space)
-    self.depthwise_norm = norm(expanded)
+    self.expand = unit(in_channels, expanded, one) if expansion > 1 else None
+    self.depthwise = unit(expanded, expanded, (kernel,) * rank, strides=stride, groups=expanded)
     self.excite = SqueezeExcitation(expanded, max(1, in_channels // 4), rank=rank, rngs=rngs)
-    self.project, self.project_norm = conv(expanded, channels, one), norm(channels)
+    self.project = unit(expanded, channels, one, activation=None)
     self.residual = stride == 1 and in_channels == channels
     self.stochastic_depth = StochasticDepth(stochastic_depth_rate if self.residual else 0.0, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """x [batch, *spatial, in_channels] -> [batch, *spatial / stride, channels]."""
-    y = x if self.expand is None else jax.nn.silu(self.expand_norm(self.expand(x)))
-    y = jax.nn.silu(self.depthwise_norm(self.depthwise(y)))
-    y = self.project_norm(self.project(self.excite(y)))
+    y = x if self.expand is None else self.expand(x)
+    y = self.project(self.excite(self.depthwise(y)))
     return x + self.stochastic_depth(y) if self.residual else y
 
 
-class EfficientNet(nnx.Module):
+class EfficientNet(Network):
   """A stem, stages of blocks and a head: the network of both EfficientNet papers.
 
+  Features: "stem" at half the size of the input, and "stage1" to "stage7" (one for each of `stages`); the reduction of
+  a stage is 2 times the strides of the stages up to it.
+
   Args:
+    num_classes, in_channels, dtype, rngs: as `create_model`; num_classes=None leaves the classifier out.
     stages: one for each run of blocks of the same channels.
     blocks: the class of each stage's blocks.
     stem, head: channels before and after the stages.
     rank: number of spatial axes.
+    width, depth: multiply the channels and the layers of every stage.
     dropout_rate: before the classifier.
     stochastic_depth_rate: of the last block; it grows linearly from 0 at the first.
     epsilon: of batch normalisation.
-    same_padding: pads as TensorFlow's SAME, in place of k // 2 on either side.
-    remat: computes the blocks' activations again in the backward pass in place of keeping them.
+    same_padding: pads as TensorFlow's SAME, instead of k // 2 on either side.
+    remat: recomputes the blocks' inner activations in the backward pass instead of keeping them.
   """
+
+  head_grows = True  # with the width
 
   def __init__(
     self,
-    stages: Sequence[Stage],
-    blocks: Sequence[type[nnx.Module]],
-    stem: int,
-    head: int,
     *,
-    num_classes: int,
+    num_classes: int | None,
     in_channels: int,
-    rank: int,
-    dropout_rate: float,
-    stochastic_depth_rate: float,
-    epsilon: float,
+    stages: Sequence[Stage],
+    blocks: Sequence[Callable[..., nnx.Module]],
+    stem: int = STEM,
+    head: int = HEAD,
+    rank: int = 2,
+    width: float = 1.0,
+    depth: float = 1.0,
+    dropout_rate: float = 0.2,
+    stochastic_depth_rate: float = 0.2,
+    epsilon: float = 1e-5,
     same_padding: bool = False,
-    remat: bool,
+    remat: bool = False,
     dtype,
     rngs: nnx.Rngs,
   ):
-    self.remat, self.dtype = remat, dtype
+    super().__init__(num_classes, dtype)
+    self.remat = remat
+    stages, stem = scale_stages(stages, width, depth), scale_channels(stem, width)
+    head = scale_channels(head, width) if self.head_grows else head
     self.layers = tuple(stage.layers for stage in stages)
-    conv = functools.partial(Convolution, use_bias=False, rngs=rngs)
-    self.stem = conv(in_channels, stem, (3,) * rank, strides=2, padding="SAME" if same_padding else 1)
-    self.stem_norm = BatchNorm(stem, epsilon=epsilon)
+    unit = unit_of(epsilon=epsilon, same_padding=same_padding, rngs=rngs)
+    self.stem = unit(in_channels, stem, (3,) * rank, strides=2)
 
     made, features = [], stem
     for stage, block in zip(stages, blocks, strict=True):
@@ -175,26 +188,27 @@ class EfficientNet(nnx.Module):
             stride=stage.stride if layer == 0 else 1,
             expansion=stage.expansion,
             rank=rank,
-            epsilon=epsilon,
+            unit=unit,
             stochastic_depth_rate=stochastic_depth_rate * len(made) / sum(self.layers),
-            same_padding=same_padding,
             rngs=rngs,
           )
         )
         features = stage.channels
     self.blocks = nnx.List(made)
 
-    self.head = conv(features, head, (1,) * rank)
-    self.head_norm = BatchNorm(head, epsilon=epsilon)
-    self.dropout = Dropout(dropout_rate, rngs=rngs)
-    self.classifier = Linear(head, num_classes, kernel_init=uniform_fan_out, rngs=rngs)
+    if num_classes is not None:
+      self.head = unit(features, head, (1,) * rank)
+      self.dropout = Dropout(dropout_rate, rngs=rngs)
+      self.classifier = Linear(head, num_classes, kernel_init=uniform_fan_out, rngs=rngs)
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """x [batch, *spatial, in_channels] -> logits [batch, num_classes]."""
-    x = jax.nn.silu(self.stem_norm(self.stem(x.astype(self.dtype))))
-    x = run_blocks(self.blocks, x, remat=self.remat)
-    x = jax.nn.silu(self.head_norm(self.head(x)))
-    return self.classifier(self.dropout(global_average_pool(x))).astype(jnp.float32)
+  def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
+    """x [batch, *spatial, in_channels] -> the maps of the stages."""
+    maps = OrderedDict(stem=self.stem(x.astype(self.dtype)))
+    return run_stages(maps, self.blocks, self.layers, remat=self.remat)
+
+  def logits(self, x: jax.Array) -> jax.Array:
+    """The last map -> logits [batch, num_classes]."""
+    return self.classifier(self.dropout(global_average_pool(self.head(x)))).astype(jnp.float32)
 
 
 def scale_stages(stages: Sequence[Stage], width: float, depth: float) -> list[Stage]:
@@ -206,39 +220,20 @@ def scale_stages(stages: Sequence[Stage], width: float, depth: float) -> list[St
   ]
 
 
-def _register(name, scaling):
-  def build(
-    *,
-    num_classes,
-    in_channels,
-    rank: int = 2,
-    width: float = scaling.width,
-    depth: float = scaling.depth,
-    dropout_rate: float = scaling.dropout,
-    stochastic_depth_rate: float = 0.2,
-    epsilon: float = scaling.epsilon,
-    remat: bool = False,
-    dtype,
-    rngs,
-  ):
-    return EfficientNet(
-      scale_stages(STAGES, width, depth),
-      [MBConv] * len(STAGES),
-      scale_channels(STEM, width),
-      scale_channels(HEAD, width),
-      num_classes=num_classes,
-      in_channels=in_channels,
-      rank=rank,
-      dropout_rate=dropout_rate,
-      stochastic_depth_rate=stochastic_depth_rate,
-      epsilon=epsilon,
-      remat=remat,
-      dtype=dtype,
-      rngs=rngs,
-    )
-
-  register(name, build, Setting((scaling.resolution, scaling.resolution, 3)))
-
-
 for _name, _scaling in SCALINGS.items():
-  _register(_name, _scaling)
+  register(
+    _name,
+    EfficientNet,
+    Setting((_scaling.resolution, _scaling.resolution, 3)),
+    defaults={
+      "width": _scaling.width,
+      "depth": _scaling.depth,
+      "dropout_rate": _scaling.dropout,
+      "epsilon": _scaling.epsilon,
+    },
+    stages=STAGES,
+    blocks=[MBConv] * len(STAGES),
+    stem=STEM,
+    head=HEAD,
+    same_padding=False,
+  )

@@ -1,14 +1,12 @@
 """EfficientNetV2 S, M, L and XL (Tan and Le 2021, EfficientNetV2: Smaller Models and Faster Training)."""
 
-import functools
 from typing import NamedTuple
 
 import jax
 from flax import nnx
 
-from cnn_zoo.convolutions import Convolution
-from cnn_zoo.layers import BatchNorm, StochasticDepth
-from cnn_zoo.models.efficientnet import EfficientNet, MBConv, Stage, scale_stages
+from cnn_zoo.layers import StochasticDepth
+from cnn_zoo.models.efficientnet import EfficientNet, MBConv, Stage
 from cnn_zoo.models.registry import Setting, register
 
 # Table 4 and its larger versions in the authors' code: expansion, kernel, stride of the first layer, channels, layers.
@@ -77,120 +75,39 @@ class FusedMBConv(nnx.Module):
   The arguments are those of `MBConv`; with an expansion of 1 the k x k convolution is the whole block.
   """
 
-  def __init__(
-    self,
-    in_channels: int,
-    channels: int,
-    *,
-    kernel: int,
-    stride: int,
-    expansion: int,
-    rank: int = 2,
-    epsilon: float,
-    stochastic_depth_rate: float,
-    same_padding: bool = False,
-    rngs: nnx.Rngs,
-  ):
-    conv = functools.partial(Convolution, use_bias=False, rngs=rngs)
+  def __init__(self, in_channels, channels, *, kernel, stride, expansion, rank=2, unit, stochastic_depth_rate, rngs):
     expanded = in_channels * expansion if expansion > 1 else channels
-    space = {"strides": stride, "padding": "SAME" if same_padding else kernel // 2}
-    self.expand = conv(in_channels, expanded, (kernel,) * rank, **space)
-    self.expand_norm = BatchNorm(expanded, epsilon=epsilon)
-    if expansion > 1:
-      self.project = conv(expanded, channels, (1,) * rank)
-      self.project_norm = BatchNorm(channels, epsilon=epsilon)
-    else:
-      self.project = None
+    self.expand = unit(in_channels, expanded, (kernel,) * rank, strides=stride)
+    self.project = unit(expanded, channels, (1,) * rank, activation=None) if expansion > 1 else None
     self.residual = stride == 1 and in_channels == channels
     self.stochastic_depth = StochasticDepth(stochastic_depth_rate if self.residual else 0.0, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """x [batch, *spatial, in_channels] -> [batch, *spatial / stride, channels]."""
-    y = jax.nn.silu(self.expand_norm(self.expand(x)))
-    y = y if self.project is None else self.project_norm(self.project(y))
+    y = self.expand(x)
+    y = y if self.project is None else self.project(y)
     return x + self.stochastic_depth(y) if self.residual else y
 
 
 class EfficientNetV2(EfficientNet):
-  """One of the sizes, or `width` and `depth` times as much of it.
+  """Table 4: Fused-MBConv stages, then MBConv stages. The arguments and features are those of `EfficientNet`.
 
-  Args:
-    size: a name of `STAGES`.
-    rank: number of spatial axes.
-    width, depth: multiply the channels and the layers of every stage; the head stays.
-    dropout_rate: before the classifier.
-    stochastic_depth_rate: of the last block; it grows linearly from 0 at the first.
-    epsilon: of batch normalisation.
-    remat: computes the blocks' activations again in the backward pass in place of keeping them.
+  With another `width`, the channels of the last convolution stay.
   """
 
-  def __init__(
-    self,
-    size: str,
-    *,
-    num_classes: int,
-    in_channels: int,
-    rank: int,
-    width: float,
-    depth: float,
-    dropout_rate: float,
-    stochastic_depth_rate: float,
-    epsilon: float,
-    remat: bool,
-    dtype,
-    rngs: nnx.Rngs,
-  ):
-    stages = scale_stages(STAGES[size], width, depth)
-    super().__init__(
-      stages,
-      [FusedMBConv] * FUSED + [MBConv] * (len(stages) - FUSED),
-      stages[0].channels,
-      HEAD,
-      num_classes=num_classes,
-      in_channels=in_channels,
-      rank=rank,
-      dropout_rate=dropout_rate,
-      stochastic_depth_rate=stochastic_depth_rate,
-      epsilon=epsilon,
-      same_padding=TRAININGS[size].same_padding,
-      remat=remat,
-      dtype=dtype,
-      rngs=rngs,
-    )
-
-
-def _register(name, training):
-  def build(
-    *,
-    num_classes,
-    in_channels,
-    rank: int = 2,
-    width: float = 1.0,
-    depth: float = 1.0,
-    dropout_rate: float = training.dropout,
-    stochastic_depth_rate: float = 0.2,
-    epsilon: float = 1e-3,
-    remat: bool = False,
-    dtype,
-    rngs,
-  ):
-    return EfficientNetV2(
-      name,
-      num_classes=num_classes,
-      in_channels=in_channels,
-      rank=rank,
-      width=width,
-      depth=depth,
-      dropout_rate=dropout_rate,
-      stochastic_depth_rate=stochastic_depth_rate,
-      epsilon=epsilon,
-      remat=remat,
-      dtype=dtype,
-      rngs=rngs,
-    )
-
-  register(name, build, Setting((training.resolution, training.resolution, 3)))
+  head_grows = False
 
 
 for _name, _training in TRAININGS.items():
-  _register(_name, _training)
+  _stages = STAGES[_name]
+  register(
+    _name,
+    EfficientNetV2,
+    Setting((_training.resolution, _training.resolution, 3)),
+    defaults={"dropout_rate": _training.dropout, "epsilon": 1e-3},
+    stages=_stages,
+    blocks=[FusedMBConv] * FUSED + [MBConv] * (len(_stages) - FUSED),
+    stem=_stages[0].channels,
+    head=HEAD,
+    same_padding=_training.same_padding,
+  )

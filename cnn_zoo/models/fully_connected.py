@@ -1,4 +1,4 @@
-"""What AlexNet, ZFNet and VGG end with."""
+"""The head of AlexNet, ZFNet, VGG and C3D."""
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,14 @@ class FullyConnectedHead(nnx.Module):
   Args:
     features: channels of the map.
     cells: cells of the grid along each of `rank` axes.
+    num_classes: width of the logits.
+    rank: number of spatial axes.
     hidden_features: units of each hidden layer.
-    dropout_first: drops the inputs of the hidden layers in place of their outputs.
+    dropout_rate: of both dropout layers.
+    dropout_first: drops the inputs of the hidden layers instead of their outputs.
     kernel_init: of all three layers.
     hidden_bias_init, bias_init: of the hidden layers, and of the classifier.
+    rngs: the source of initial values and noise.
   """
 
   def __init__(
@@ -39,7 +43,7 @@ class FullyConnectedHead(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.grid, self.dropout_first = (cells,) * rank, dropout_first
-    hidden = {"kernel_init": kernel_init, "bias_init": hidden_bias_init, "rngs": rngs}
+    hidden: dict = {"kernel_init": kernel_init, "bias_init": hidden_bias_init, "rngs": rngs}
     sizes = (features * cells**rank, hidden_features, hidden_features)
     self.hidden = nnx.List([Linear(sizes[0], sizes[1], **hidden), Linear(sizes[1], sizes[2], **hidden)])
     self.dropouts = nnx.List([Dropout(dropout_rate, rngs=rngs) for _ in self.hidden])

@@ -1,20 +1,24 @@
 """GoogLeNet (Szegedy et al. 2014, Going Deeper with Convolutions): torchvision's, whose weights fit, and the paper's.
 
-Where torchvision's differs from the paper (batch normalisation in place of local response normalisation and biases, a
+Where torchvision's differs from the paper (batch normalisation instead of local response normalisation and biases, a
 3 x 3 convolution in the branch that the paper calls 5 x 5, ...) is listed in `Version`.
 """
 
+import functools
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from cnn_zoo.convolutions import Convolution, DepthwiseSeparableConvolution
+from cnn_zoo.convolutions import DepthwiseSeparableConvolution
 from cnn_zoo.convolutions.initializers import Initializer, constant, lecun_uniform, normal, uniform_fan_in, zeros
 from cnn_zoo.errors import check_name
 from cnn_zoo.layers import (
   BatchNorm,
+  ConvNorm,
   Dropout,
   Linear,
   adaptive_average_pool,
@@ -24,6 +28,7 @@ from cnn_zoo.layers import (
   max_pool,
   run_blocks,
 )
+from cnn_zoo.models.network import Network, last
 from cnn_zoo.models.registry import register
 
 
@@ -35,11 +40,11 @@ class Channels(NamedTuple):
   conv_3x3: int
   reduce_5x5: int
   conv_5x5: int
-  projection: int  # 1 x 1 behind the max-pooling
+  projection: int  # 1 x 1 after the max-pooling
 
   @property
   def outputs(self) -> int:
-    """Channels of the four branches side by side."""
+    """Channels of the four concatenated branches."""
     return self.conv_1x1 + self.conv_3x3 + self.conv_5x5 + self.projection
 
 
@@ -64,10 +69,10 @@ AUXILIARY_CELLS, AUXILIARY_CHANNELS, AUXILIARY_UNITS, AUXILIARY_DROPOUT = 4, 128
 class Version(NamedTuple):
   """What torchvision's network and the paper's do not have in common."""
 
-  batch_norm: bool  # behind every convolution, which then has no bias
-  response_norm: bool  # local response normalisation behind the stem's pooling and its last convolution
+  batch_norm: bool  # after every convolution, which then has no bias
+  response_norm: bool  # local response normalisation after the stem's pooling and its last convolution
   kernel_5x5: int  # of the branch that the paper calls 5 x 5
-  last_pool: int  # window of the pooling behind 4e
+  last_pool: int  # window of the pooling after 4e
   auxiliary_pool: bool  # auxiliary classifiers average over 5 x 5 with stride 3; torchvision's over a grid, as needed
   dropout_rate: float  # before the classifier
   kernel_init: Initializer
@@ -103,46 +108,23 @@ VERSIONS = {
 EPSILON = 1e-3  # of batch normalisation
 
 
-class Unit(nnx.Module):
-  """A convolution that keeps the size but for its stride, batch normalisation in torchvision's version, and ReLU.
-
-  Args:
-    separable: a depthwise convolution and a pointwise one in place of the convolution.
-  """
-
-  def __init__(self, in_channels, channels, size, *, stride=1, separable=False, version, rank, rngs):
-    conv = DepthwiseSeparableConvolution if separable else Convolution
-    self.conv = conv(
-      in_channels,
-      channels,
-      (size,) * rank,
-      strides=stride,
-      padding=size // 2,
-      use_bias=not version.batch_norm,
-      kernel_init=version.kernel_init,
-      bias_init=version.bias_init,
-      rngs=rngs,
-      **({"multiplier": STEM_MULTIPLIER} if separable else {}),
-    )
-    self.norm = BatchNorm(channels, epsilon=EPSILON) if version.batch_norm else None
-
-  def __call__(self, x):
-    """x [batch, *spatial, in_channels] -> [batch, *spatial / stride, channels]."""
-    x = self.conv(x)
-    return jax.nn.relu(x if self.norm is None else self.norm(x))
+def unit_of(version: Version, rngs: nnx.Rngs) -> Callable[..., ConvNorm]:
+  """The unit of `version`: a convolution, batch normalisation in torchvision's version, and ReLU."""
+  norm = functools.partial(BatchNorm, epsilon=EPSILON) if version.batch_norm else None
+  return functools.partial(ConvNorm, norm=norm, kernel_init=version.kernel_init, bias_init=version.bias_init, rngs=rngs)
 
 
 class Inception(nnx.Module):
-  """Figure 2b: 1 x 1, 3 x 3 and 5 x 5 convolutions and max-pooling of the same map, their outputs side by side."""
+  """Figure 2b: 1 x 1, 3 x 3 and 5 x 5 convolutions and max-pooling of the same map; the outputs are concatenated."""
 
   def __init__(self, in_channels, channels: Channels, *, version: Version, rank: int, rngs):
-    unit = {"version": version, "rank": rank, "rngs": rngs}
-    self.conv_1x1 = Unit(in_channels, channels.conv_1x1, 1, **unit)
-    self.reduce_3x3 = Unit(in_channels, channels.reduce_3x3, 1, **unit)
-    self.conv_3x3 = Unit(channels.reduce_3x3, channels.conv_3x3, 3, **unit)
-    self.reduce_5x5 = Unit(in_channels, channels.reduce_5x5, 1, **unit)
-    self.conv_5x5 = Unit(channels.reduce_5x5, channels.conv_5x5, version.kernel_5x5, **unit)
-    self.projection = Unit(in_channels, channels.projection, 1, **unit)
+    unit, one = unit_of(version, rngs), (1,) * rank
+    self.conv_1x1 = unit(in_channels, channels.conv_1x1, one)
+    self.reduce_3x3 = unit(in_channels, channels.reduce_3x3, one)
+    self.conv_3x3 = unit(channels.reduce_3x3, channels.conv_3x3, (3,) * rank)
+    self.reduce_5x5 = unit(in_channels, channels.reduce_5x5, one)
+    self.conv_5x5 = unit(channels.reduce_5x5, channels.conv_5x5, (version.kernel_5x5,) * rank)
+    self.projection = unit(in_channels, channels.projection, one)
 
   def __call__(self, x):
     """x [batch, *spatial, in_channels] -> [batch, *spatial, channels.outputs]."""
@@ -160,9 +142,9 @@ class AuxiliaryClassifier(nnx.Module):
 
   def __init__(self, in_channels, num_classes, *, version: Version, rank: int, rngs):
     self.pooled = version.auxiliary_pool
-    self.conv = Unit(in_channels, AUXILIARY_CHANNELS, 1, version=version, rank=rank, rngs=rngs)
+    self.conv = unit_of(version, rngs)(in_channels, AUXILIARY_CHANNELS, (1,) * rank)
     features = AUXILIARY_CHANNELS * AUXILIARY_CELLS**rank
-    init = {"kernel_init": version.kernel_init, "rngs": rngs}
+    init: dict = {"kernel_init": version.kernel_init, "rngs": rngs}
     self.hidden = Linear(features, AUXILIARY_UNITS, bias_init=version.bias_init, **init)
     self.dropout = Dropout(AUXILIARY_DROPOUT, rngs=rngs)
     self.classifier = Linear(AUXILIARY_UNITS, num_classes, bias_init=version.classifier_bias_init, **init)
@@ -177,100 +159,93 @@ class AuxiliaryClassifier(nnx.Module):
     return self.classifier(self.dropout(x)).astype(jnp.float32)
 
 
-class GoogLeNet(nnx.Module):
+class GoogLeNet(Network):
   """Table 1: 22 layers with weights.
 
+  Features: "conv1" at half the size of the input, "conv3" at a quarter, and the inception blocks: "3a" and "3b" at an
+  eighth, "4a" to "4e" at a 16th, "5a" and "5b" at a 32nd.
+
   Args:
+    num_classes, in_channels, dtype, rngs: as `create_model`; num_classes=None leaves the classifier out.
     version: torchvision's or the paper's.
     rank: number of spatial axes.
-    aux_heads: two auxiliary classifiers, which run in training alone.
+    aux_heads: two auxiliary classifiers, which run in training only.
     dropout_rate: before the classifier.
     stem: "standard", or "separable" for a depthwise separable first convolution.
-    remat: computes the inception blocks' activations again in the backward pass in place of keeping them.
+    remat: recomputes the inception blocks' inner activations in the backward pass instead of keeping them.
   """
 
   def __init__(
     self,
-    version: Version,
     *,
-    num_classes: int,
+    num_classes: int | None,
     in_channels: int,
-    rank: int,
-    aux_heads: bool,
-    dropout_rate: float,
-    stem: str,
-    remat: bool,
+    version: Version,
+    rank: int = 2,
+    aux_heads: bool = False,
+    dropout_rate: float = 0.2,
+    stem: str = "standard",
+    remat: bool = False,
     dtype,
     rngs: nnx.Rngs,
   ):
     check_name("stem", stem, ("standard", "separable"))
-    self.version, self.remat, self.dtype = version, remat, dtype
-    self.deterministic = False
-    unit = {"version": version, "rank": rank, "rngs": rngs}
-    self.conv1 = Unit(in_channels, STEM[0], 7, stride=2, separable=stem == "separable", **unit)
-    self.conv2 = Unit(STEM[0], STEM[1], 1, **unit)
-    self.conv3 = Unit(STEM[1], STEM[2], 3, **unit)
+    super().__init__(num_classes, dtype)
+    self.version, self.remat, self.deterministic = version, remat, False
+    unit = unit_of(version, rngs)
+    options: dict = {"version": version, "rank": rank, "rngs": rngs}
+    separable: dict = {}
+    if stem == "separable":
+      separable = {"conv": DepthwiseSeparableConvolution, "multiplier": STEM_MULTIPLIER}
+    self.conv1 = unit(in_channels, STEM[0], (7,) * rank, strides=2, **separable)
+    self.conv2 = unit(STEM[0], STEM[1], (1,) * rank)
+    self.conv3 = unit(STEM[1], STEM[2], (3,) * rank)
     inputs = (STEM[2], *(channels.outputs for channels in BLOCKS.values()))
-    self.blocks = nnx.List([Inception(*sizes, **unit) for sizes in zip(inputs, BLOCKS.values(), strict=False)])
-    heads = [AuxiliaryClassifier(BLOCKS[name].outputs, num_classes, **unit) for name in CLASSIFIED if aux_heads]
-    self.auxiliary = nnx.List(heads)
-    self.dropout = Dropout(dropout_rate, rngs=rngs)
-    init = {"kernel_init": version.kernel_init, "bias_init": version.classifier_bias_init, "rngs": rngs}
-    self.classifier = Linear(inputs[-1], num_classes, **init)
+    self.blocks = nnx.List([Inception(*sizes, **options) for sizes in zip(inputs, BLOCKS.values(), strict=False)])
+    self.auxiliary = nnx.List()
+    if num_classes is not None:
+      heads = CLASSIFIED if aux_heads else ()
+      self.auxiliary.extend([AuxiliaryClassifier(BLOCKS[name].outputs, num_classes, **options) for name in heads])
+      self.dropout = Dropout(dropout_rate, rngs=rngs)
+      init: dict = {"kernel_init": version.kernel_init, "bias_init": version.classifier_bias_init, "rngs": rngs}
+      self.classifier = Linear(inputs[-1], num_classes, **init)
 
-  def __call__(self, x: jax.Array) -> jax.Array | tuple[jax.Array, tuple[jax.Array, ...]]:
-    """x [batch, *spatial, in_channels] -> logits [batch, num_classes].
+  def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
+    """x [batch, *spatial, in_channels] -> the maps of the stem and of the inception blocks."""
+    maps = OrderedDict(conv1=self.conv1(x.astype(self.dtype)))
+    x = self._normalized(_pool(maps["conv1"], 3))
+    maps["conv3"] = x = self._normalized(self.conv3(self.conv2(x)))
+    x = _pool(x, 3)
+    for name, block in zip(BLOCKS, self.blocks, strict=True):
+      maps[name] = x = run_blocks([block], x, remat=self.remat)
+      if name in POOLED:
+        x = _pool(x, self.version.last_pool if name == POOLED[-1] else 3)
+    return maps
+
+  def logits(self, x: jax.Array) -> jax.Array:
+    """The map of 5b -> logits [batch, num_classes]."""
+    return self.classifier(self.dropout(global_average_pool(x))).astype(jnp.float32)
+
+  def __call__(self, x: jax.Array):
+    """x [batch, *spatial, in_channels] -> logits [batch, num_classes], or the features.
 
     In training with auxiliary classifiers: (logits, (those of 4a, those of 4d)).
     """
-    x = _pool(self.conv1(x.astype(self.dtype)), 3)
-    x = local_response_normalization(x) if self.version.response_norm else x
-    x = self.conv3(self.conv2(x))
-    x = local_response_normalization(x) if self.version.response_norm else x
-    x = _pool(x, 3)
-    seen = {}
-    for name, block in zip(BLOCKS, self.blocks, strict=True):
-      seen[name] = x = run_blocks([block], x, remat=self.remat)
-      if name in POOLED:
-        x = _pool(x, self.version.last_pool if name == POOLED[-1] else 3)
-    logits = self.classifier(self.dropout(global_average_pool(x))).astype(jnp.float32)
+    maps = self.features(x)
+    if self.num_classes is None:
+      return maps
+    logits = self.logits(last(maps))
     if self.deterministic or not len(self.auxiliary):
       return logits
-    return logits, tuple(head(seen[name]) for name, head in zip(CLASSIFIED, self.auxiliary, strict=True))
+    return logits, tuple(head(maps[name]) for name, head in zip(CLASSIFIED, self.auxiliary, strict=True))
+
+  def _normalized(self, x):
+    return local_response_normalization(x) if self.version.response_norm else x
 
 
 def _pool(x, window):
   return max_pool(x, (window,) * (x.ndim - 2), 2, ceil_mode=True)
 
 
-def _register(name, version):
-  def build(
-    *,
-    num_classes,
-    in_channels,
-    rank: int = 2,
-    aux_heads: bool = False,
-    dropout_rate: float = version.dropout_rate,
-    stem: str = "standard",
-    remat: bool = False,
-    dtype,
-    rngs,
-  ):
-    return GoogLeNet(
-      version,
-      num_classes=num_classes,
-      in_channels=in_channels,
-      rank=rank,
-      aux_heads=aux_heads,
-      dropout_rate=dropout_rate,
-      stem=stem,
-      remat=remat,
-      dtype=dtype,
-      rngs=rngs,
-    )
-
-  register(name, build)
-
-
 for _name, _version in VERSIONS.items():
-  _register(_name, _version)
+  register(_name, GoogLeNet, defaults={"dropout_rate": _version.dropout_rate}, version=_version)

@@ -1,13 +1,17 @@
 """MobileNet (Howard et al. 2017, MobileNets: Efficient CNNs for Mobile Vision Applications)."""
 
+import functools
+from collections import OrderedDict
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from cnn_zoo.convolutions import Convolution, DepthwiseSeparableConvolution
+from cnn_zoo.convolutions import DepthwiseSeparableConvolution
 from cnn_zoo.convolutions.initializers import uniform_fan_out
-from cnn_zoo.layers import BatchNorm, Linear, global_average_pool, run_blocks
-from cnn_zoo.models.registry import Setting, register
+from cnn_zoo.layers import BatchNorm, ConvNorm, Linear, global_average_pool
+from cnn_zoo.models.network import Network, run_stages
+from cnn_zoo.models.registry import register
 from cnn_zoo.models.scaling import check_multipliers, scale_channels
 
 # Table 1: the channels and the stride of each depthwise separable convolution. The last has stride 1, as everywhere:
@@ -24,43 +28,26 @@ LAYERS = (
   (1024, 2),
   (1024, 1),
 )
+STAGES = (1, 2, 2, 6, 2)  # layers at each size of the map
 
 
-class SeparableLayer(nnx.Module):
-  """Figure 3, right: depthwise 3 x 3, pointwise, each with normalisation and ReLU6 (as in the authors' code)."""
+class MobileNetV1(Network):
+  """Table 1. The paper's resolution multiplier is the size of the images.
 
-  def __init__(self, in_channels: int, channels: int, *, stride: int, rank: int, rngs: nnx.Rngs):
-    self.convolution = DepthwiseSeparableConvolution(
-      in_channels,
-      channels,
-      (3,) * rank,
-      strides=stride,
-      padding=1,
-      use_bias=False,
-      normalization=BatchNorm,
-      activation="relu6",
-      rngs=rngs,
-    )
-    self.norm = BatchNorm(channels)
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """x [batch, *spatial, in_channels] -> [batch, *spatial / stride, channels]."""
-    return jax.nn.relu6(self.norm(self.convolution(x)))
-
-
-class MobileNetV1(nnx.Module):
-  """Table 1. The paper's resolution multiplier is the size of the images that it is given.
+  Features: "stem" and "stage1" at half the size of the input, and "stage2" to "stage5" at a quarter to a 32nd of it. A
+  stage ends before the next stride.
 
   Args:
+    num_classes, in_channels, dtype, rngs: as `create_model`; num_classes=None leaves the classifier out.
     width: the width multiplier (section 3.3), of the channels of every layer.
     rank: number of spatial axes.
-    remat: computes the layers' activations again in the backward pass in place of keeping them.
+    remat: recomputes the layers' inner activations in the backward pass instead of keeping them.
   """
 
   def __init__(
     self,
     *,
-    num_classes: int,
+    num_classes: int | None,
     in_channels: int,
     rank: int = 2,
     width: float = 1.0,
@@ -69,22 +56,29 @@ class MobileNetV1(nnx.Module):
     rngs: nnx.Rngs,
   ):
     check_multipliers(width=width)
-    self.remat, self.dtype = remat, dtype
+    super().__init__(num_classes, dtype)
+    self.remat = remat
     features = scale_channels(STEM, width)
-    self.stem = Convolution(in_channels, features, (3,) * rank, strides=2, padding=1, use_bias=False, rngs=rngs)
-    self.stem_norm = BatchNorm(features)
+    self.stem = ConvNorm(in_channels, features, (3,) * rank, strides=2, activation="relu6", rngs=rngs)
+    # Figure 3, right: depthwise 3 x 3, pointwise, each with normalisation and ReLU6 (as in the authors' code).
+    inner = functools.partial(DepthwiseSeparableConvolution, normalization=BatchNorm, activation="relu6")
+    layer = functools.partial(ConvNorm, kernel_size=(3,) * rank, conv=inner, activation="relu6", rngs=rngs)
     self.blocks = nnx.List()
     for channels, stride in LAYERS:
       channels = scale_channels(channels, width)
-      self.blocks.append(SeparableLayer(features, channels, stride=stride, rank=rank, rngs=rngs))
+      self.blocks.append(layer(features, channels, strides=stride))
       features = channels
-    self.classifier = Linear(features, num_classes, kernel_init=uniform_fan_out, rngs=rngs)
+    if num_classes is not None:
+      self.classifier = Linear(features, num_classes, kernel_init=uniform_fan_out, rngs=rngs)
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """x [batch, *spatial, in_channels] -> logits [batch, num_classes]."""
-    x = jax.nn.relu6(self.stem_norm(self.stem(x.astype(self.dtype))))
-    x = run_blocks(self.blocks, x, remat=self.remat)
+  def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
+    """x [batch, *spatial, in_channels] -> the maps of the stages."""
+    maps = OrderedDict(stem=self.stem(x.astype(self.dtype)))
+    return run_stages(maps, self.blocks, STAGES, remat=self.remat)
+
+  def logits(self, x: jax.Array) -> jax.Array:
+    """The last map -> logits [batch, num_classes]."""
     return self.classifier(global_average_pool(x)).astype(jnp.float32)
 
 
-register("mobilenet_v1", MobileNetV1, Setting())
+register("mobilenet_v1", MobileNetV1)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,41 +13,135 @@ from cnn_zoo.models.surgery import parse_convolution, replace_convolutions
 
 
 class Setting(NamedTuple):
-  """What a model was published for: the shape of one example [*spatial, channels] and the number of classes."""
+  """What a model was published for.
+
+  Attributes:
+    input_shape: of one example: [*spatial, channels].
+    num_classes: width of its logits.
+  """
 
   input_shape: tuple[int, ...] = (224, 224, 3)
   num_classes: int = 1000
 
 
-_BUILDERS: dict[str, Callable[..., nnx.Module]] = {}
-_PUBLISHED: dict[str, Setting] = {}
+class Entry(NamedTuple):
+  """A name of the registry.
+
+  Attributes:
+    model: the class.
+    published: what the model was published for.
+    defaults: the values of options that differ from those of the class.
+    fixed: the arguments of the class that make this size; they are no options.
+  """
+
+  model: Callable[..., nnx.Module]
+  published: Setting
+  defaults: Mapping[str, object]
+  fixed: Mapping[str, object]
 
 
-def register(name: str, builder: Callable[..., nnx.Module], published: Setting | None = None) -> None:
-  """Makes `create_model(name)` call `builder(num_classes=, in_channels=, dtype=, rngs=, **architecture options)`."""
-  if name in _BUILDERS:
+_MODELS: dict[str, Entry] = {}
+_COMMON = ("num_classes", "in_channels", "dtype", "rngs")  # arguments of every model
+
+
+def register(
+  name: str,
+  model: Callable[..., nnx.Module],
+  published: Setting | None = None,
+  *,
+  defaults: Mapping[str, object] | None = None,
+  **fixed,
+) -> None:
+  """Makes `create_model(name)` build a `model`.
+
+  The options of the name are the keyword arguments of the class, those of its parent if it passes `**options` on, and
+  those of its `block`, without the ones that are fixed here. So `register("resnet50", ResNet, block=Bottleneck,
+  layers=(3, 4, 6, 3))` has the options of `ResNet` and the `stride_in` of `Bottleneck`.
+
+  Args:
+    name: lower case, as torchvision and timm spell it or as the paper does.
+    model: a class (`Network`) that takes num_classes, in_channels, dtype and rngs besides its options.
+    published: what it was published for; ImageNet by default.
+    defaults: values of options where this size has others than the class.
+    **fixed: arguments of the class, or of its block, that make this size.
+
+  Raises:
+    ValueError: for a name that is taken, an argument that the class does not have, or one without a value.
+  """
+  if name in _MODELS:
     raise ValueError(f"two models are called {name!r}")
-  _BUILDERS[name], _PUBLISHED[name] = builder, published or Setting()
+  entry = Entry(model, published or Setting(), dict(defaults or {}), fixed)
+  parameters = _parameters(model, fixed.get("block"))
+  given = {**entry.defaults, **fixed}
+  if unknown := given.keys() - parameters.keys():
+    raise ValueError(f"{name}: {model} has no argument {', '.join(sorted(unknown))}")
+  missing = [p for p, default in parameters.items() if default is inspect.Parameter.empty and p not in given]
+  if missing := sorted(set(missing) - set(_COMMON)):
+    raise ValueError(f"{name}: no value for {', '.join(missing)}")
+  _MODELS[name] = entry
+
+
+def _parameters(model, block=None):
+  """{name: default} of the arguments of the class, those that it passes on to its parent, and those of its block."""
+  parameters = {}
+  for kind in inspect.getmro(model):
+    own = inspect.signature(kind.__init__).parameters.values()  # NNX hides the signature of a class
+    parameters = _keywords(own) | parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in own):
+      break
+  return parameters if block is None else _keywords(inspect.signature(block.__init__).parameters.values()) | parameters
+
+
+def _keywords(parameters):
+  return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def list_models() -> list[str]:
-  """The names that `create_model` takes."""
-  return sorted(_BUILDERS)
+  """The names that `create_model` takes.
+
+  Example:
+    >>> from cnn_zoo import list_models
+    >>> [name for name in list_models() if name.startswith("lenet")]
+    ['lenet5', 'lenet_maxpool']
+  """
+  return sorted(_MODELS)
+
+
+def entry(name: str) -> Entry:
+  """How model `name` was registered; raises UserError for a name that does not exist."""
+  check_name("model", name, _MODELS)
+  return _MODELS[name]
 
 
 def published_setting(name: str) -> Setting:
-  """The input and the classes that model `name` was published with; it takes others too."""
-  check_name("model", name, _BUILDERS)
-  return _PUBLISHED[name]
+  """The input and the number of classes that model `name` was published with; it takes others too.
+
+  Raises:
+    UserError: for a name that does not exist.
+
+  Example:
+    >>> from cnn_zoo.models import published_setting
+    >>> published_setting("c3d")
+    Setting(input_shape=(16, 112, 112, 3), num_classes=487)
+  """
+  return entry(name).published
 
 
 def model_options(name: str) -> dict[str, object]:
-  """The options that architecture `name` takes besides those of every model, with the values it has by itself."""
-  check_name("model", name, _BUILDERS)
-  common = {"self", "num_classes", "in_channels", "dtype", "rngs"}
-  builder = _BUILDERS[name]  # a function, or a class, whose own signature NNX hides
-  parameters = inspect.signature(builder.__init__ if inspect.isclass(builder) else builder).parameters.values()
-  return {p.name: p.default for p in parameters if p.name not in common}
+  """The options that architecture `name` takes besides those of every model, with their default values.
+
+  Raises:
+    UserError: for a name that does not exist.
+
+  Example:
+    >>> from cnn_zoo.models import model_options
+    >>> model_options("densenet121")
+    {'growth_rate': 32, 'rank': 2, 'remat': False}
+  """
+  model, _, defaults, fixed = entry(name)
+  parameters = _parameters(model, fixed.get("block"))
+  options = {option: defaults.get(option, default) for option, default in parameters.items()}
+  return {option: value for option, value in options.items() if option not in _COMMON and option not in fixed}
 
 
 def create_model(
@@ -55,6 +149,7 @@ def create_model(
   *,
   num_classes: int = 1000,
   in_channels: int = 3,
+  features_only: bool = False,
   convolution: str | Mapping = "standard",
   dtype=None,
   rngs: nnx.Rngs,
@@ -68,14 +163,24 @@ def create_model(
     name: one of `list_models()`.
     num_classes: width of the logits.
     in_channels: channels of the input.
-    convolution: the variant that takes the place of each convolution of more than one tap, a name or a name with
-      options (`slot.replace_convolutions`); "standard" leaves the architecture's own.
-    dtype: what it computes in (default float32); parameters are float32 always.
+    features_only: builds the model without its classifier. It then returns what `model.features` returns: an ordered
+      dictionary {name of the stage: map [batch, *spatial / reduction, channels]}.
+    convolution: the variant that replaces each convolution with more than one tap, a name or a name with options
+      (`surgery.replace_convolutions`); "standard" keeps the architecture's own.
+    dtype: what it computes in (default float32); parameters are always float32.
     rngs: the source of initial values (`params`) and of training noise (`dropout`).
-    **architecture_options: what `model_options(name)` lists; None leaves the architecture's own value.
+    **architecture_options: those of `model_options(name)`; None keeps the default.
 
   Raises:
     UserError: for a name or an option that does not exist, and for a layer that `convolution` cannot replace.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from cnn_zoo import create_model
+    >>> model = create_model("vgg11", features_only=True, in_channels=1, rank=1, rngs=nnx.Rngs(0))
+    >>> [x.shape for x in model(jnp.ones((1, 64, 1))).values()]
+    [(1, 32, 64), (1, 16, 128), (1, 8, 256), (1, 4, 512), (1, 2, 512)]
   """
   valid = model_options(name)
   for field, value in (("num_classes", num_classes), ("in_channels", in_channels)):
@@ -84,22 +189,33 @@ def create_model(
   for option in architecture_options:
     if option not in valid:
       raise UserError(f"model {name} has no option {option!r}; {nearest(option, valid) if valid else 'it has none'}")
-  given = {k: v for k, v in architecture_options.items() if v is not None}
-  parse_convolution(convolution)  # a mistake in it is told before anything is built
-  model = _BUILDERS[name](
-    num_classes=num_classes, in_channels=in_channels, dtype=dtype or jnp.float32, rngs=rngs, **given
+  parse_convolution(convolution)  # reports a mistake before anything is built
+  model, _, defaults, fixed = entry(name)
+  given = {option: value for option, value in architecture_options.items() if value is not None}
+  built = model(
+    num_classes=None if features_only else num_classes,
+    in_channels=in_channels,
+    dtype=dtype or jnp.float32,
+    rngs=rngs,
+    **{**defaults, **fixed, **given},
   )
-  replace_convolutions(model, convolution, rngs=rngs)
-  return model
+  replace_convolutions(built, convolution, rngs=rngs)
+  return built
 
 
 def abstract_model(name: str, **options) -> nnx.Module:
-  """What `create_model` returns for the same options, with shapes in the place of numbers: instantly, at any size."""
-  return nnx.eval_shape(lambda: create_model(name, rngs=_OneKey(), **options))
+  """What `create_model` returns for the same options, with shapes instead of numbers: instantly, at any size.
+
+  Example:
+    >>> from cnn_zoo.models import abstract_model
+    >>> abstract_model("vgg19").head.hidden[0].kernel.shape
+    (25088, 4096)
+  """
+  return nnx.eval_shape(lambda: create_model(name, rngs=cast(nnx.Rngs, _OneKey()), **options))
 
 
 class _OneKey:
-  """Stands in for nnx.Rngs where nothing is drawn: inside `eval_shape` nnx.Rngs takes time quadratic in the layers."""
+  """Replaces nnx.Rngs where no numbers are drawn: inside `eval_shape` nnx.Rngs takes time quadratic in the layers."""
 
   def __init__(self):
     self.key = jax.random.key(0)

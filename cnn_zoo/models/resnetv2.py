@@ -1,31 +1,36 @@
 """ResNets with pre-activation (He et al. 2016, Identity Mappings in Deep Residual Networks).
 
-Normalisation and activation stand before each convolution, so that nothing but additions lies on the way of the
-shortcuts through a stage. Order of the stem and place of the strides are timm's, whose weights fit; `stride_in="1x1"`
-puts the stride of bottlenecks where the paper has it.
+Normalisation and activation come before each convolution, so that the path of the shortcuts through a stage has nothing
+but additions. Order of the stem and place of the strides are timm's, whose weights fit; `stride_in="1x1"` puts the
+stride of bottlenecks where the paper has it.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from cnn_zoo.convolutions.initializers import uniform_fan_in
+from cnn_zoo.convolutions import Convolution
 from cnn_zoo.errors import check_name
-from cnn_zoo.layers import BatchNorm, Linear, global_average_pool, max_pool, run_blocks
+from cnn_zoo.layers import BatchNorm
+from cnn_zoo.models.network import last
 from cnn_zoo.models.registry import register
-from cnn_zoo.models.resnet import EXPANSION, LAYERS, STEM, build_stages, convolution
+from cnn_zoo.models.resnet import EXPANSION, LAYERS, ResNet
+
+
+def convolution(in_channels, channels, size, *, stride=1, dilation=1, rank, rngs) -> Convolution:
+  """A convolution without bias, `size` wide in every axis, padded so that only its stride changes the sizes."""
+  space: dict = {"strides": stride, "padding": dilation * (size // 2), "dilation": dilation}
+  return Convolution(in_channels, channels, (size,) * rank, **space, use_bias=False, rngs=rngs)
 
 
 class PreActivationBasicBlock(nnx.Module):
-  """Figure 1 (b): twice normalisation, ReLU and a 3 x 3 convolution, beside a shortcut.
+  """Figure 1 (b): twice normalisation, ReLU and a 3 x 3 convolution, and a shortcut.
 
   Where the shape changes, the shortcut is a 1 x 1 convolution of the activated input (appendix, first residual unit).
-
-  Args:
-    dilations: of the convolutions up to the one with the stride, and of those behind it.
+  The arguments are those of `resnet.BasicBlock`.
   """
 
   def __init__(self, in_channels, channels, stride=1, dilations=(1, 1), *, rank=2, rngs):
@@ -47,11 +52,9 @@ class PreActivationBasicBlock(nnx.Module):
 
 
 class PreActivationBottleneck(nnx.Module):
-  """Normalisation, ReLU and convolution thrice: 1 x 1, 3 x 3, and 1 x 1 to 4 times as many channels.
+  """Three times normalisation, ReLU and convolution: 1 x 1, 3 x 3, and 1 x 1 to 4 times as many channels.
 
-  Args:
-    stride_in: which convolution has the stride: "3x3" as timm, or the first one, "1x1", as the paper.
-    The others are those of `PreActivationBasicBlock`.
+  The arguments are those of `resnet.Bottleneck`.
   """
 
   def __init__(self, in_channels, channels, stride=1, dilations=(1, 1), *, stride_in="3x3", rank=2, rngs):
@@ -78,95 +81,31 @@ class PreActivationBottleneck(nnx.Module):
     return x + self.conv3(jax.nn.relu(self.norm3(y)))
 
 
-class ResNetV2(nnx.Module):
+class ResNetV2(ResNet):
   """A convolution and pooling, four stages, normalisation and ReLU, global average pooling and the classifier.
 
-  Args:
-    block: `PreActivationBasicBlock` or `PreActivationBottleneck`.
-    The others are those of `resnet.ResNetTrunk`.
-
-  Attributes:
-    channels: of the maps that `features` returns.
+  The features are those of `ResNet`: "conv1" before any activation, and "conv2" to "conv5", the last one normalised and
+  activated. The arguments are those of `ResNet`, with `PreActivationBasicBlock` or `PreActivationBottleneck`.
   """
 
-  def __init__(
-    self,
-    *,
-    num_classes: int,
-    in_channels: int,
-    block: Callable[..., nnx.Module],
-    layers: Sequence[int],
-    rank: int = 2,
-    output_stride: int = 32,
-    remat: bool = False,
-    dtype,
-    rngs: nnx.Rngs,
-  ):
-    self.dtype, self.rank, self.remat = dtype, rank, remat
-    self.stem = convolution(in_channels, STEM, 7, stride=2, rank=rank, rngs=rngs)
-    self.stages = build_stages(block, layers, output_stride=output_stride, rank=rank, rngs=rngs)
-    self.channels = (STEM, *(stage[-1].out_channels for stage in self.stages))
+  stem_options: Mapping = {"norm": None, "activation": None, "use_bias": False}
+
+  def __init__(self, **options):
+    super().__init__(**options)
     self.final_norm = BatchNorm(self.channels[-1])
-    self.classifier = Linear(
-      self.channels[-1], num_classes, kernel_init=uniform_fan_in, bias_init=uniform_fan_in, rngs=rngs
-    )
 
-  def features(self, x: jax.Array) -> tuple[jax.Array, ...]:
-    """x [batch, *spatial, in_channels] -> the maps of the stem (half the size) and the stages; the last activated."""
-    maps = [self.stem(x.astype(self.dtype))]
-    x = max_pool(maps[0], (3,) * self.rank, 2, 1)
-    for stage in self.stages:
-      x = run_blocks(stage, x, remat=self.remat)
-      maps.append(x)
-    return (*maps[:-1], jax.nn.relu(self.final_norm(x)))
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """x [batch, *spatial, in_channels] -> logits [batch, num_classes]."""
-    return self.classifier(global_average_pool(self.features(x)[-1])).astype(jnp.float32)
-
-
-def _basic(
-  depth, *, num_classes, in_channels, rank: int = 2, output_stride: int = 32, remat: bool = False, dtype, rngs
-):
-  return ResNetV2(
-    num_classes=num_classes,
-    in_channels=in_channels,
-    block=PreActivationBasicBlock,
-    layers=LAYERS[depth],
-    rank=rank,
-    output_stride=output_stride,
-    remat=remat,
-    dtype=dtype,
-    rngs=rngs,
-  )
-
-
-def _bottleneck(
-  depth,
-  *,
-  num_classes,
-  in_channels,
-  stride_in: str = "3x3",
-  rank: int = 2,
-  output_stride: int = 32,
-  remat: bool = False,
-  dtype,
-  rngs,
-):
-  return ResNetV2(
-    num_classes=num_classes,
-    in_channels=in_channels,
-    block=functools.partial(PreActivationBottleneck, stride_in=stride_in),
-    layers=LAYERS[depth],
-    rank=rank,
-    output_stride=output_stride,
-    remat=remat,
-    dtype=dtype,
-    rngs=rngs,
-  )
+  def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
+    """x [batch, *spatial, in_channels] -> the maps of the stem and of the stages."""
+    maps = super().features(x)
+    maps[next(reversed(maps))] = jax.nn.relu(self.final_norm(last(maps)))
+    return maps
 
 
 for _depth in (18, 34):
-  register(f"resnetv2_{_depth}", functools.partial(_basic, _depth))
+  register(
+    f"resnetv2_{_depth}", ResNetV2, block=PreActivationBasicBlock, layers=LAYERS[_depth], zero_init_residual=False
+  )
 for _depth in (50, 101, 152):
-  register(f"resnetv2_{_depth}", functools.partial(_bottleneck, _depth))
+  register(
+    f"resnetv2_{_depth}", ResNetV2, block=PreActivationBottleneck, layers=LAYERS[_depth], zero_init_residual=False
+  )

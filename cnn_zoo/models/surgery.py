@@ -1,4 +1,4 @@
-"""The slot: any convolution variant in the place of an architecture's own k x k convolutions."""
+"""Layer surgery: any convolution variant instead of an architecture's own k x k convolutions."""
 
 import ast
 from collections.abc import Mapping
@@ -17,18 +17,28 @@ _KINDS = {"keep": str, "normalization": str, "activation": str, "split": str, "z
 def replace_convolutions(model: nnx.Module, convolution: str | Mapping, *, rngs: nnx.Rngs) -> None:
   """Replaces every `Convolution` of `model` with more than one tap by a variant of the same shapes, in place.
 
-  What the variant has in common with the layer it replaces stays: strides, padding, groups, bias, initialiser.
-  Pointwise convolutions and transposed ones stay as they are.
+  The variant keeps the strides, padding, groups, bias and initialiser of the layer that it replaces, as far as it has
+  them. Pointwise and transposed convolutions are not replaced.
 
   Args:
+    model: is changed in place.
     convolution: a name of `list_convolutions()`, as "depthwise_separable"; a name with options, as
       "grouped:groups=4,keep=stem"; or the same as a mapping, {"name": "grouped", "groups": 4, "keep": "stem"}. `keep`
-      names the layers that stay, by the beginning of their path, several joined by "+". `normalization` is "batch"
-      (of "inverted_bottleneck" by itself) or "none". "standard" is the architecture's own and changes nothing.
+      names the layers that are not replaced, by the beginning of their path, several joined by "+". `normalization` is
+      "batch" (the default of "inverted_bottleneck") or "none". "standard" changes nothing.
     rngs: the source of initial values.
 
   Raises:
-    UserError: if the variant or an option does not exist, or a layer cannot be replaced; it names the layer.
+    UserError: if the variant or an option does not exist, or a layer cannot be replaced; the message names the layer.
+
+  Example:
+    >>> from flax import nnx
+    >>> from cnn_zoo import create_model
+    >>> from cnn_zoo.models.surgery import replace_convolutions
+    >>> model = create_model("lenet5", rngs=nnx.Rngs(0))
+    >>> replace_convolutions(model, "depthwise_separable:keep=c1", rngs=nnx.Rngs(0))
+    >>> [type(layer).__name__ for layer in (model.c1, model.c3, model.c5)]
+    ['Convolution', 'DepthwiseSeparableConvolution', 'DepthwiseSeparableConvolution']
   """
   name, options = parse_convolution(convolution)
   keep = [path for path in str(options.pop("keep", "")).split("+") if path]
@@ -45,7 +55,22 @@ def replace_convolutions(model: nnx.Module, convolution: str | Mapping, *, rngs:
 
 
 def parse_convolution(convolution: str | Mapping) -> tuple[str, dict]:
-  """The variant's name and its options; raises UserError if the name or an option does not exist."""
+  """The variant's name and its options.
+
+  Args:
+    convolution: as `replace_convolutions` takes it.
+
+  Returns:
+    The name, and {option: value} with defaults that differ from those of the variant.
+
+  Raises:
+    UserError: if the name or an option does not exist or a value has another type.
+
+  Example:
+    >>> from cnn_zoo.models.surgery import parse_convolution
+    >>> parse_convolution("grouped:groups=4,keep=stem")
+    ('grouped', {'groups': 4, 'keep': 'stem'})
+  """
   if isinstance(convolution, Mapping):
     options = dict(convolution)
     name = options.pop("name", "standard")
@@ -67,7 +92,7 @@ def parse_convolution(convolution: str | Mapping) -> tuple[str, dict]:
     if type(value) is not kind:  # True is not a number here
       what = {str: "a name", bool: "True or False", int: "a whole number"}[kind]
       raise UserError(f"convolution {name}: {option}={value!r} must be {what}")
-  if name == "inverted_bottleneck":  # as the paper's, which does not train without
+  if name == "inverted_bottleneck":  # as in the paper; without it networks do not train
     options.setdefault("normalization", "batch")
     options.setdefault("zero_init_residual", True)  # as the identity; otherwise it learns several times as slowly
   if "normalization" in options:
@@ -97,7 +122,7 @@ def _replacement(name, options, path, layer, rngs):
     "kernel_init": layer.kernel_init,
     "bias_init": layer.bias_init,
   }
-  if name in ("grouped", "depthwise"):  # what these are is the number of groups
+  if name in ("grouped", "depthwise"):  # their groups are their own
     del own["groups"]
   sizes = "x".join(map(str, layer.kernel_size))
   what = f"convolution={name!r} cannot replace {path} ({sizes}, {layer.in_features} -> {layer.out_features} channels)"

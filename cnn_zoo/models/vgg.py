@@ -1,14 +1,15 @@
 """VGG (Simonyan and Zisserman 2014, Very Deep Convolutional Networks for Large-Scale Image Recognition)."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import jax
 from flax import nnx
 
-from cnn_zoo.convolutions import Convolution
 from cnn_zoo.convolutions.initializers import he_normal_fan_out, normal
-from cnn_zoo.layers import BatchNorm, max_pool, run_blocks
+from cnn_zoo.layers import BatchNorm, ConvNorm, max_pool, run_blocks
 from cnn_zoo.models.fully_connected import FullyConnectedHead
+from cnn_zoo.models.network import Network
 from cnn_zoo.models.registry import register
 
 # Table 1, columns A, B, D and E: convolutions in each stage, by the number of layers with weights.
@@ -21,99 +22,84 @@ class Stage(nnx.Module):
   """3 x 3 convolutions of stride 1 with ReLU, and max-pooling 2 x 2 of stride 2.
 
   Args:
+    in_channels: channels of the input.
+    channels: channels of every convolution.
     layers: number of convolutions.
     batch_norm: normalises between convolution and ReLU.
+    rank: number of spatial axes.
+    rngs: the source of initial values.
   """
 
   def __init__(self, in_channels: int, channels: int, layers: int, *, batch_norm: bool, rank: int = 2, rngs: nnx.Rngs):
     inputs = (in_channels, *[channels] * (layers - 1))
-    # He's, as torchvision; the paper's own starts deep networks from the trained layers of the shallowest.
-    conv = {"kernel_size": (3,) * rank, "padding": 1, "kernel_init": he_normal_fan_out, "rngs": rngs}
-    self.convolutions = nnx.List([Convolution(features, channels, **conv) for features in inputs])
-    self.norms = nnx.List([BatchNorm(channels) if batch_norm else None for _ in inputs])
+    # He's, as torchvision; the paper's own starts deep networks from the trained layers of the shallowest. As there,
+    # convolutions have a bias before normalisation too.
+    unit: dict = {"norm": BatchNorm if batch_norm else None, "use_bias": True, "kernel_init": he_normal_fan_out}
+    self.units = nnx.List([ConvNorm(features, channels, (3,) * rank, **unit, rngs=rngs) for features in inputs])
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """x [batch, *spatial, in_channels] -> [batch, *spatial / 2, channels]."""
-    for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-      x = convolution(x)
-      x = jax.nn.relu(x if norm is None else norm(x))
-    return max_pool(x, (2,) * (x.ndim - 2), 2)
+    return max_pool(run_blocks(self.units, x), (2,) * (x.ndim - 2), 2)
 
 
-class VGG(nnx.Module):
+class VGG(Network):
   """Five stages and three fully connected layers.
 
+  Features: "stage1" to "stage5", pooled to a half to a 32nd of the input's size.
+
   Args:
+    num_classes, in_channels, dtype, rngs: as `create_model`; num_classes=None leaves the classifier out.
     layers: number of convolutions in each stage.
-    batch_norm: normalises behind every convolution, as torchvision's `_bn`; the paper has none.
+    batch_norm: normalises after every convolution, as torchvision's `_bn`; the paper has none.
     rank: number of spatial axes.
     hidden_features: units of the two hidden fully connected layers.
     dropout_rate: of their outputs.
-    remat: computes the stages' activations again in the backward pass in place of keeping them.
+    remat: recomputes the stages' inner activations in the backward pass instead of keeping them.
   """
 
   def __init__(
     self,
-    layers: Sequence[int],
     *,
-    batch_norm: bool,
-    num_classes: int,
+    num_classes: int | None,
     in_channels: int,
-    rank: int,
-    hidden_features: int,
-    dropout_rate: float,
-    remat: bool,
-    dtype,
-    rngs: nnx.Rngs,
-  ):
-    self.remat, self.dtype = remat, dtype
-    inputs = (in_channels, *CHANNELS)
-    stages = zip(inputs, CHANNELS, layers, strict=False)
-    self.stages = nnx.List([Stage(*stage, batch_norm=batch_norm, rank=rank, rngs=rngs) for stage in stages])
-    self.head = FullyConnectedHead(
-      CHANNELS[-1],
-      GRID,
-      num_classes,
-      rank=rank,
-      hidden_features=hidden_features,
-      dropout_rate=dropout_rate,
-      kernel_init=normal(0.01),
-      rngs=rngs,
-    )
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """x [batch, *spatial, in_channels] -> logits [batch, num_classes]."""
-    return self.head(run_blocks(self.stages, x.astype(self.dtype), remat=self.remat))
-
-
-def _register(name, layers, batch_norm):
-  def build(
-    *,
-    num_classes,
-    in_channels,
+    layers: Sequence[int],
+    batch_norm: bool,
     rank: int = 2,
     hidden_features: int = 4096,
     dropout_rate: float = 0.5,
     remat: bool = False,
     dtype,
-    rngs,
+    rngs: nnx.Rngs,
   ):
-    return VGG(
-      layers,
-      batch_norm=batch_norm,
-      num_classes=num_classes,
-      in_channels=in_channels,
-      rank=rank,
-      hidden_features=hidden_features,
-      dropout_rate=dropout_rate,
-      remat=remat,
-      dtype=dtype,
-      rngs=rngs,
-    )
+    super().__init__(num_classes, dtype)
+    self.remat = remat
+    inputs = (in_channels, *CHANNELS)
+    stages = zip(inputs, CHANNELS, layers, strict=False)
+    self.stages = nnx.List([Stage(*stage, batch_norm=batch_norm, rank=rank, rngs=rngs) for stage in stages])
+    if num_classes is not None:
+      self.head = FullyConnectedHead(
+        CHANNELS[-1],
+        GRID,
+        num_classes,
+        rank=rank,
+        hidden_features=hidden_features,
+        dropout_rate=dropout_rate,
+        kernel_init=normal(0.01),
+        rngs=rngs,
+      )
 
-  register(name, build)
+  def features(self, x: jax.Array) -> OrderedDict[str, jax.Array]:
+    """x [batch, *spatial, in_channels] -> the pooled maps of the stages."""
+    x, maps = x.astype(self.dtype), OrderedDict()
+    for number, stage in enumerate(self.stages, start=1):
+      maps[f"stage{number}"] = x = run_blocks([stage], x, remat=self.remat)
+    return maps
+
+  def logits(self, x: jax.Array) -> jax.Array:
+    """The last map -> logits [batch, num_classes]."""
+    return self.head(x)
 
 
 for _depth, _layers in LAYERS.items():
-  _register(f"vgg{_depth}", _layers, batch_norm=False)
-  _register(f"vgg{_depth}_bn", _layers, batch_norm=True)
+  register(f"vgg{_depth}", VGG, layers=_layers, batch_norm=False)
+  register(f"vgg{_depth}_bn", VGG, layers=_layers, batch_norm=True)

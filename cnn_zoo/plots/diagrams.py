@@ -1,49 +1,60 @@
-"""The pictures of docs/convolutions.md. Which cells are coloured is computed by the layers, not drawn by hand."""
+"""The pictures of docs/convolutions.md. Which cells are coloured is computed from the layers."""
 
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from matplotlib import colors, style
 from matplotlib.figure import Figure
 
 from cnn_zoo.convolutions import create_convolution, separate
-from cnn_zoo.describe.comparison import CASES, IN_FEATURES, compare, make, relative
+from cnn_zoo.describe.comparison import CASES, FEATURES, compare, make, relative
 from cnn_zoo.describe.footprints import averaging, reach, reach_centre
-from cnn_zoo.errors import UserError
+from cnn_zoo.plots.grids import as_text, count_colours, draw_cells, draw_sign
+from cnn_zoo.plots.style import (
+  BLUE,
+  EMPTY,
+  FAINT,
+  GREEN,
+  INK,
+  ORANGE,
+  PURPLE,
+  SMALL,
+  hide_frame,
+  new_figure,
+  picture_style,
+  save_picture,
+)
 
-# Of Okabe and Ito's colours, which people who confuse red and green tell apart too.
-INPUT, BETWEEN, OUTPUT, OTHER = "#0072B2", "#009E73", "#E69F00", "#CC79A7"
-EMPTY, INK, FAINT = "#EEEEEE", "#222222", "#BBBBBB"
-
-WIDTH, DPI = 8, 160  # inches; 1,280 pixels, sharp on a page of 800 even if the screen is dense
-_STYLE = ["default", {"font.size": 10, "axes.titlesize": 10}]  # whatever a matplotlibrc says
+INPUT, BETWEEN, OUTPUT, OTHER = BLUE, GREEN, ORANGE, PURPLE
+CHANNELS = 6  # of the layers in `_steps`
 
 
 def draw_convolutions(folder: Path) -> Iterator[Path]:
-  """Draws every picture of `PICTURES` into `folder`, which is made if need be, and yields its path once it is there.
+  """Draws every picture of `PICTURES`.
+
+  Args:
+    folder: to draw into. It is made if need be.
+
+  Yields:
+    The path of each picture when it is written.
 
   Raises:
     UserError: if the folder cannot be written.
   """
   for name, draw in PICTURES.items():
     path = folder / f"{name}.png"
-    with style.context(_STYLE):
-      figure = draw()
-      try:
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=DPI, metadata={"Software": None})  # equal bytes from equal pictures
-      except OSError as error:
-        raise UserError(f"out={str(folder)!r} cannot be written: {error.strerror}; give another --out") from None
+    with picture_style():
+      save_picture(draw(), path)
     yield path
 
 
 def depthwise_separable() -> Figure:
-  """As `_one_step`: the depthwise step, the pointwise step, and what both together reach."""
-  both = _layer("depthwise_separable", (3, 3), 6, 12)
+  """The depthwise step, the pointwise step, and what both together reach."""
+  both = _layer("depthwise_separable", (3, 3), CHANNELS, CHANNELS)
   first, second = both.convolutions
   rows = [
     ("1. depthwise", first, INPUT, BETWEEN),
@@ -54,7 +65,7 @@ def depthwise_separable() -> Figure:
 
 
 def spatially_separable() -> Figure:
-  """Sobel's kernel as a column times a row, and an image filtered by one after the other and by the kernel at once."""
+  """Sobel's kernel as a column times a row, and an image filtered by both and by the kernel."""
   from sklearn.datasets import load_sample_image
 
   sobel = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
@@ -67,15 +78,22 @@ def spatially_separable() -> Figure:
   photo = photo.reshape(80, 3, 120, 3).mean((1, 3)).round()[None, :, :, None].astype(np.float32)
   by_column, by_both, by_sobel = both.convolutions[0](photo), both(photo), once(photo)
 
-  figure = _figure(6.6)
-  above, below = figure.subfigures(2, 1, height_ratios=(1, 4))
-  kernels = {"Sobel's kernel": sobel, "=": None, "column": column, "x": None, "row": row}
+  figure = new_figure(6.6)
+  halves: Any = figure.subfigures(2, 1, height_ratios=(1, 4))
+  above, below = halves
+  kernels = {
+    "Sobel's kernel: 9 products": sobel,
+    "=": None,
+    "column: 3 products": column,
+    "x": None,
+    "row: 3 products": row,
+  }
   axes = above.subplots(1, 5, width_ratios=(3, 1, 3, 1, 3))
   for axis, (title, kernel) in zip(axes, kernels.items(), strict=True):
     if kernel is None:
-      _sign(axis, title)
+      draw_sign(axis, title)
     else:
-      _cells(axis, np.full(kernel.shape, EMPTY), _numbers(kernel), frame=(3, 3))
+      draw_cells(axis, np.full(kernel.shape, EMPTY), as_text(kernel), frame=(3, 3))
       axis.set_title(title)
   pictures = {
     "image": photo,
@@ -94,11 +112,11 @@ def spatially_separable() -> Figure:
 def dilated() -> Figure:
   """The inputs of one output for dilations 1, 2 and 4, and for stacks of layers."""
   stacks = [(1,), (2,), (4,), (1, 2), (1, 2, 4), (2, 2, 2)]
-  figure = _figure(5.7)
+  figure = new_figure(5.7)
   for axis, stack in zip(figure.subplots(2, 3).flat, stacks, strict=True):
     layers = nnx.Sequential(*(_layer("dilated", (3, 3), dilation=dilation) for dilation in stack))
     footprint = reach_centre(layers, (17, 17, 1))[0, :, :, 0]
-    _cells(axis, np.where(footprint, INPUT, EMPTY))
+    draw_cells(axis, np.where(footprint, INPUT, EMPTY))
     axis.plot(8, 8, "o", color=OUTPUT, ms=5)
     extent = np.ptp(np.flatnonzero(footprint.any(0))) + 1
     what = f"dilation {stack[0]}" if len(stack) == 1 else "dilations " + ", then ".join(map(str, stack))
@@ -107,7 +125,7 @@ def dilated() -> Figure:
 
 
 def transposed() -> Figure:
-  """The stamp that each of four inputs leaves, their sum, and how many meet in each output."""
+  """The outputs that each of four inputs adds to, their sum, and how many inputs reach each output."""
   layer = _layer("transposed", (3, 3), strides=2, padding="VALID")
   kernel = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]])
   _set_kernel(layer, kernel)
@@ -115,25 +133,25 @@ def transposed() -> Figure:
   tints = [INPUT, BETWEEN, OUTPUT, OTHER]
   reached = reach(layer, (2, 2, 1)).reshape(5, 5, 4)  # [output row, output column, input]
   meet = reached.sum(-1)
-  figure = _figure(4.1)
+  figure = new_figure(4.1)
   top, bottom = figure.subplots(2, 7, width_ratios=(5, 1, 5, 1, 5, 1, 5))
-  _cells(top[0], np.array(tints).reshape(2, 2), _numbers(x), frame=(5, 5))
-  _cells(top[2], np.full((3, 3), EMPTY), _numbers(kernel), frame=(5, 5))
-  _cells(top[4], _counts(meet), _numbers(layer(x[None, :, :, None])[0, :, :, 0]))
-  _cells(top[6], _counts(meet), _numbers(meet))
-  for axis, title in zip(top[::2], ("input", "kernel", "output, stride 2", "inputs that meet"), strict=True):
+  draw_cells(top[0], np.array(tints).reshape(2, 2), as_text(x), frame=(5, 5))
+  draw_cells(top[2], np.full((3, 3), EMPTY), as_text(kernel), frame=(5, 5))
+  draw_cells(top[4], count_colours(meet), as_text(layer(x[None, :, :, None])[0, :, :, 0]))
+  draw_cells(top[6], count_colours(meet), as_text(meet))
+  for axis, title in zip(top[::2], ("input", "kernel", "output, stride 2", "inputs per output"), strict=True):
     axis.set_title(title)
   for axis, sign in zip((*top[1::2], *bottom[1::2]), "*= +++", strict=True):
-    _sign(axis, sign)
+    draw_sign(axis, sign)
   for i, (axis, tint) in enumerate(zip(bottom[::2], tints, strict=True)):
     stamp = layer((x * (np.arange(4).reshape(2, 2) == i))[None, :, :, None])[0, :, :, 0]
-    _cells(axis, np.where(reached[..., i], tint, EMPTY), np.where(reached[..., i], _numbers(stamp), ""))
-    axis.set_title(f"stamp of the {int(x.flat[i])}")
+    draw_cells(axis, np.where(reached[..., i], tint, EMPTY), np.where(reached[..., i], as_text(stamp), ""))
+    axis.set_title(f"{int(x.flat[i])} x kernel")
   return figure
 
 
 def checkerboard() -> Figure:
-  """How many inputs reach each output of three ways to enlarge, and a digit enlarged by equal weights."""
+  """How many inputs reach each output of three ways to upsample, and a digit upsampled with equal weights."""
   from sklearn.datasets import load_digits
 
   digit = load_digits().images[0][None, :, :, None].astype(np.float32)
@@ -143,13 +161,13 @@ def checkerboard() -> Figure:
     "transposed, 4 x 4, stride 2": _layer("transposed", (4, 4), strides=2),
     "resize, then convolution 3 x 3": lambda x: convolution(x.repeat(2, 1).repeat(2, 2)),
   }
-  figure = _figure(5.6)
+  figure = new_figure(5.6)
   for (title, way), (above, below) in zip(ways.items(), figure.subplots(2, 3).T, strict=True):
     counts = reach(way, (4, 4, 1)).sum((2, 3, 4, 5))
-    _cells(above, _counts(counts), _numbers(counts))
+    draw_cells(above, count_colours(counts), as_text(counts))
     above.set_title(f"{title}\ninputs that reach each output")
     below.imshow(way(digit)[0, :, :, 0], cmap="gray")
-    below.set_title("a digit through equal weights")
+    below.set_title("a digit, with equal weights")
     below.set_axis_off()
   return figure
 
@@ -157,9 +175,10 @@ def checkerboard() -> Figure:
 def inverted_bottleneck() -> Figure:
   """The channels before and after each step as bars, with the weights and multiply-adds of the step between them."""
   case = next(case for case in CASES if case.name == "inverted_bottleneck")
-  steps, shape = make(case).convolutions, (1, *case.sizes, IN_FEATURES)
-  widths = np.array([IN_FEATURES, *(step.out_features for step in steps)])
-  figure = _figure(3.2)
+  layer: Any = make(case)
+  steps, shape = layer.convolutions, (1, *case.sizes, FEATURES)
+  widths = np.array([FEATURES, *(step.out_features for step in steps)])
+  figure = new_figure(3.2)
   axis = figure.subplots()
   axis.bar(range(len(widths)), widths, width=0.26, color=[INPUT, BETWEEN, BETWEEN, OUTPUT], bottom=-widths / 2)
   for i, width in enumerate(widths):
@@ -170,15 +189,15 @@ def inverted_bottleneck() -> Figure:
     shape = step.output_shape(shape)
     axis.annotate("", (i + 0.84, 0), (i + 0.16, 0), arrowprops={"arrowstyle": "-|>", "color": INK})
     axis.text(i + 0.5, 12, kind, ha="center", va="bottom", fontweight="bold")
-    axis.text(i + 0.5, -14, cost, ha="center", va="top", fontsize=9)
+    axis.text(i + 0.5, -14, cost, ha="center", va="top", fontsize=SMALL)
   axis.set(ylim=(-200, 225))
   axis.set_axis_off()
   return figure
 
 
 def causal() -> Figure:
-  """Which times reach an output of a symmetric convolution, of a causal one, and of causal ones dilated ever more."""
-  figure = _figure(4.4)
+  """The times that reach an output of a symmetric convolution, a causal one, and a stack of dilated causal ones."""
+  figure = new_figure(4.4)
   panels = figure.subplot_mosaic([["same", "causal"], ["stack", "stack"]], height_ratios=(1, 2.2))
   _connections(panels["same"], [_layer("standard", (3,))], 8, 4)
   panels["same"].set_title('padding="SAME": one input of the future')
@@ -191,7 +210,7 @@ def causal() -> Figure:
 
 
 def video() -> Figure:
-  """The inputs of one output in five frames: of a 3-D convolution, and of the two steps of a (2+1)-D one."""
+  """The inputs in five frames of one output of a 3-D convolution, and of the two steps of a (2+1)-D one."""
   both = _layer("spatially_separable", (3, 3, 3), split="2+1")
   space, time = both.convolutions
   rows = [
@@ -200,12 +219,12 @@ def video() -> Figure:
     ("(2+1)-D, then\n3 x 1 x 1", time, BETWEEN, OUTPUT),
     ("(2+1)-D\nboth", both, INPUT, OUTPUT),
   ]
-  figure = _figure(6.4)
+  figure = new_figure(6.4)
   axes = figure.subplots(len(rows), 5)
   for (title, layer, colour_in, colour_out), line in zip(rows, axes, strict=True):
     footprint = reach_centre(layer, (5, 5, 5, 1))[0, ..., 0]
     for frame, axis in zip(footprint, line, strict=True):
-      _cells(axis, np.where(frame, colour_in, EMPTY))
+      draw_cells(axis, np.where(frame, colour_in, EMPTY))
     line[2].plot(2, 2, "o", color=colour_out, mec="white", ms=8)
     line[0].set_ylabel(f"{title}\n{footprint.sum()} inputs")
   for axis, time in zip(axes[0], ("t - 2", "t - 1", "t", "t + 1", "t + 2"), strict=True):
@@ -217,23 +236,23 @@ def summary() -> Figure:
   """Parameters and multiply-adds of every variant relative to the standard convolution."""
   costs = compare()
   rows = np.arange(len(costs))
-  figure = _figure(5.6)
+  figure = new_figure(5.6)
   axis = figure.subplots()
   for offset, colour, label in ((-0.2, INPUT, "parameters"), (0.2, OUTPUT, "multiply-adds")):
     values = [getattr(cost, label.replace("-", "_")) for cost in costs]
     bars = axis.barh(rows + offset, [v / values[0] for v in values], 0.38, color=colour, label=label)
-    axis.bar_label(bars, [relative(v, values[0]) for v in values], padding=3, fontsize=8)
+    axis.bar_label(bars, [relative(v, values[0]) for v in values], padding=3, fontsize=SMALL)
   axis.axvline(1, color=INK, lw=0.8, ls=":", zorder=0)
   axis.set_yticks(rows, [cost.label for cost in costs])
   axis.set(xlabel="relative to the standard convolution", xlim=(0, 3.3), ylim=(len(costs) - 0.4, -0.6))
-  axis.spines[["top", "right"]].set_visible(False)
+  hide_frame(axis)
   axis.legend(frameon=False, loc="upper right")
   return figure
 
 
 def _one_step(name, kernel_size):
   """A marked output, the inputs that reach it, and the taps between channels."""
-  return _steps([("", _layer(name, kernel_size, 6, 12), INPUT, OUTPUT)])
+  return _steps([("", _layer(name, kernel_size, CHANNELS, CHANNELS), INPUT, OUTPUT)])
 
 
 PICTURES: dict[str, Callable[[], Figure]] = {
@@ -251,11 +270,11 @@ PICTURES: dict[str, Callable[[], Figure]] = {
   "video": video,
   "summary": summary,
 }
-"""What is drawn, by the name of its file."""
+"""The functions that draw the pictures, by the name of the file."""
 
 
 def _layer(name, kernel_size, in_features=1, out_features=1, **options):
-  """A variant without biases whose kernels take averages; their initial values do not matter here."""
+  """A variant without biases whose kernels compute averages."""
   return averaging(
     create_convolution(name, in_features, out_features, kernel_size, use_bias=False, rngs=nnx.Rngs(0), **options)
   )
@@ -267,28 +286,28 @@ def _set_kernel(layer, kernel):
 
 def _steps(rows):
   """A line for each (title, layer, colour of its inputs, colour of its outputs)."""
-  figure = _figure(2.35 * len(rows))
-  axes = figure.subplots(len(rows), 4, squeeze=False, width_ratios=(7, 1, 7, 12.5))
+  figure = new_figure(2.75 * len(rows))
+  axes = figure.subplots(len(rows), 4, squeeze=False, width_ratios=(7, 1, 7, 8))
   for (title, layer, colour_in, colour_out), (left, arrow, middle, right) in zip(rows, axes, strict=True):
-    reached = reach_centre(layer, (7, 7, 6))  # [output channel, row, column, input channel]
+    reached = reach_centre(layer, (7, 7, CHANNELS))  # [output channel, row, column, input channel]
     footprint, taps = reached.any((0, 3)), reached.sum((1, 2)).T
-    _cells(left, np.where(footprint, colour_in, EMPTY))
+    draw_cells(left, np.where(footprint, colour_in, EMPTY))
     left.set_title(f"{footprint.sum()} input position{'' if footprint.sum() == 1 else 's'}")
     left.set_ylabel(title, fontweight="bold")
-    _sign(arrow, "→")
+    draw_sign(arrow, "→")
     marked = np.full((7, 7), EMPTY)
     marked[3, 3] = colour_out
-    _cells(middle, marked)
+    draw_cells(middle, marked)
     middle.set_title("one output position")
-    _cells(right, np.where(taps > 0, colour_in, EMPTY), np.where(taps > 0, taps.astype(str), ""), frame=(6, 12))
-    right.set_title(f"between channels: {taps.sum()} taps, {layer.parameters()} weights")
+    draw_cells(right, np.where(taps > 0, colour_in, EMPTY), np.where(taps > 0, taps.astype(str), ""), frame=(7, 7))
+    right.set_title(f"{taps.sum()} taps, {layer.parameters()} weights")
     right.set_xlabel(f"{taps.shape[1]} output channels")
-    right.text(-0.8, 2.5, "6 input channels", rotation="vertical", ha="right", va="center")
+    right.text(-0.8, 2.5, f"{CHANNELS} input channels", rotation="vertical", ha="right", va="center")
   return figure
 
 
 def _connections(axis, layers, length, marked):
-  """Nodes for each layer and time, lines where one reaches the next; returns how many inputs reach output `marked`."""
+  """Nodes for each layer and time, and lines where one reaches the next. Returns how many inputs reach `marked`."""
 
   def nodes(level, lit, colour):
     axis.scatter(range(length), [level] * length, s=70, c=np.where(lit, colour, EMPTY), edgecolors=FAINT, zorder=3)
@@ -308,45 +327,3 @@ def _connections(axis, layers, length, marked):
   axis.set(xlim=(-2.4, length - 0.5), ylim=(-0.75, len(layers) + 0.35))
   axis.set_axis_off()
   return int(lit.sum())
-
-
-def _figure(height):
-  return Figure(figsize=(WIDTH, height), layout="constrained")
-
-
-def _cells(axis, cells, text=None, frame=None):
-  """A grid of colours, with a text in each cell if there is any.
-
-  Args:
-    cells: [rows, columns], names of colours.
-    text: [rows, columns].
-    frame: (rows, columns) of the largest grid beside which its cells shall be as large.
-  """
-  rows, columns = cells.shape
-  rgb = colors.to_rgba_array(cells.ravel())[:, :3].reshape(rows, columns, 3)
-  axis.imshow(rgb)
-  axis.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, color="white", lw=1.2)
-  axis.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, color="white", lw=1.2)
-  if text is not None:
-    ink = np.where(rgb @ (0.3, 0.6, 0.1) < 0.4, "white", INK)  # on a dark colour, on a light one
-    for (row, column), cell in np.ndenumerate(text):
-      axis.text(column, row, cell, ha="center", va="center", fontsize=8, color=ink[row, column])
-  high, wide = frame or (rows, columns)
-  axis.set(xticks=[], yticks=[], xlim=((columns - wide - 1) / 2, (columns + wide - 1) / 2))
-  axis.set_ylim((rows + high - 1) / 2, (rows - high - 1) / 2)
-  axis.spines[:].set_visible(False)
-
-
-def _counts(counts):
-  """A tint for each count, the darker the more; light enough for a number on it up to 4."""
-  tints = colors.LinearSegmentedColormap.from_list("counts", ["#F3F8FB", INPUT])
-  return np.array([colors.to_hex(tints(count / 6)) for count in counts.flat]).reshape(counts.shape)
-
-
-def _numbers(values):
-  return np.vectorize(lambda value: f"{value:g}")(np.round(values, 6) + 0.0)  # no -0
-
-
-def _sign(axis, sign):
-  axis.text(0.5, 0.5, sign, ha="center", va="center", fontsize=16, transform=axis.transAxes)
-  axis.set_axis_off()

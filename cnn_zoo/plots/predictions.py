@@ -1,38 +1,57 @@
-"""Pictures of what a model answers: what it saw, and beside it the probabilities or the classes of the pixels."""
+"""Pictures of predictions: the input of a model, and next to it the probabilities or the classes of the pixels."""
 
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, style
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cnn_zoo.data import DatasetInfo
 from cnn_zoo.data.kinds.scene import IGNORE
-from cnn_zoo.errors import UserError
-from cnn_zoo.plots.diagrams import BETWEEN, FAINT, INK, INPUT
+from cnn_zoo.plots.style import (
+  BLUE,
+  FAINT,
+  GREEN,
+  GREY,
+  INK,
+  SMALL,
+  WIDTH,
+  hide_frame,
+  new_figure,
+  picture_style,
+  save_picture,
+)
 
-WIDTH, DPI = 8, 130  # inches, pixels an inch
 SHOWN_FRAMES = 8  # of a clip, from the first to the last
-SHOWN_BARS = 20  # at most, of the most probable classes
-SHOWN_CLASSES = 12  # of a scene, in the legend; as many as its height has room for
-OPACITY = 0.75  # of a class's colour on the image, which is grey below it
-BACKGROUND = "background"  # the class that has no colour: the image shows through
-GREY = "#999999"  # of the background in the legend, as the image is grey
-# Of up to ten classes; Matplotlib's own ten, with yellow in place of the grey that the image has.
-COLOURS = (*colormaps["tab10"].colors[:7], (1.0, 0.9, 0.2), *colormaps["tab10"].colors[8:])
-WINDOW, HOP = 0.032, 0.008  # seconds, of a spectrogram
-LEAST, RANGE = -120.0, 80.0  # dB: the level of silence, and how far below the loudest a spectrogram goes
-
-_STYLE = ["default", {"font.size": 10, "axes.titlesize": 10, "text.parse_math": False}]  # names are no formulas
+SHOWN_BARS = 20  # at most, for the most probable classes
+SHOWN_CLASSES = 12  # in the legend of a scene, which has room for no more
+OPACITY = 0.75  # of a class's colour over the image, which is drawn in grey
+BACKGROUND = "background"  # the class without a colour, so that the image stays visible
+# Up to ten classes have Matplotlib's ten colours, with yellow instead of grey, which is the image's.
+_TAB10: Any = colormaps["tab10"]
+COLOURS = (*_TAB10.colors[:7], (1.0, 0.9, 0.2), *_TAB10.colors[8:])
+WINDOW, HOP = 0.032, 0.008  # seconds, for spectrograms
+LEAST, RANGE = -120.0, 80.0  # dB: the level of silence, and the range of a spectrogram below its maximum
 
 
 def picture_paths(names: Sequence[str], folder: Path) -> list[Path]:
-  """Where the pictures of the files `names` go: NAME.png in `folder`, or NAME-2.png... of a name that is taken.
+  """The paths of the pictures of files: NAME.png in `folder`, or NAME-2.png and so on if that name is taken.
 
-  Taken are the names of other pictures and, in `folder`, those of the files themselves.
+  Names of other pictures and of the files themselves are taken.
+
+  Args:
+    names: of the files.
+    folder: for the pictures.
+
+  Returns:
+    A path for each file.
+
+  >>> [path.name for path in picture_paths(["a/seven.png", "b/seven.jpg"], Path("out"))]
+  ['seven.png', 'seven-2.png']
   """
   taken = {str(Path(name).resolve()).casefold() for name in names}
   paths = []
@@ -54,18 +73,22 @@ def draw_prediction(
   truth: int | np.ndarray | None = None,
   top: int = 5,
 ) -> None:
-  """Draws one answer, as `prediction_figure`, into the PNG `picture`, whose folder is made if need be.
+  """Draws the input of a model and its prediction.
+
+  Args:
+    picture: the PNG to write. Its folder is made if need be.
+    info: of the dataset. Its kind decides what is drawn.
+    title: of the picture.
+    inputs: the input as it is stored, uint8 or int16 [*spatial, channels].
+    answer: float [classes], the probabilities. For a scene uint8 [height, width], the class of each pixel.
+    truth: the true class, or label map, if it is known.
+    top: how many of the most probable classes to show, at most `SHOWN_BARS`. The true class is always shown.
 
   Raises:
     UserError: if the picture cannot be written.
   """
-  with style.context(_STYLE):
-    figure = prediction_figure(info, title, inputs, answer, truth, top)
-    try:
-      picture.parent.mkdir(parents=True, exist_ok=True)
-      figure.savefig(picture, dpi=DPI, metadata={"Software": None})  # equal bytes from equal pictures
-    except OSError as error:
-      raise UserError(f"out={str(picture.parent)!r} cannot be written: {error.strerror}; give another --out") from None
+  with picture_style():
+    save_picture(prediction_figure(info, title, inputs, answer, truth, top), picture)
 
 
 def prediction_figure(
@@ -76,33 +99,37 @@ def prediction_figure(
   truth: int | np.ndarray | None = None,
   top: int = 5,
 ) -> Figure:
-  """What a model saw or heard, and its answer.
-
-  Args:
-    info: of the dataset, whose kind says what to draw.
-    title: of the picture.
-    inputs: what the model saw, as it is stored: uint8 or int16 [*spatial, channels].
-    answer: float [classes], probabilities; of a scene uint8 [height, width], the class of each pixel.
-    truth: the right class, or label map, if it is known.
-    top: how many classes to show, the most probable ones, of which there is room for `SHOWN_BARS`; the right one is
-      shown in any case.
-  """
-  figure = _FIGURES[info.kind](info, inputs, answer, truth, min(top, SHOWN_BARS, len(info.class_names)))
+  """The figure that `draw_prediction` writes, from the same arguments."""
+  draw = _FIGURES.get(info.kind, _draw_bars)
+  figure = draw(info, inputs, answer, truth, min(top, SHOWN_BARS, len(info.class_names)))
   figure.suptitle(title if len(title) <= 75 else "…" + title[-74:], fontsize=11)
   return figure
 
 
 def class_colours(class_names: Sequence[str]) -> np.ndarray:
-  """The colour of each class, float [classes, 3] from 0 to 1; the background's is never seen."""
+  """The colour of each class.
+
+  Args:
+    class_names: of the dataset.
+
+  Returns:
+    float [classes, 3] from 0 to 1. The class "background" has a colour that is never drawn.
+  """
   number = sum(name != BACKGROUND for name in class_names)
   colours = iter(COLOURS if number <= len(COLOURS) else colormaps["turbo"](np.linspace(0.05, 0.95, number)))
   return np.array([(1, 1, 1) if name == BACKGROUND else next(colours)[:3] for name in class_names])
 
 
 def overlay(scene: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-  """The classes' colours on a scene in grey: uint8 [height, width, channels] and [height, width] -> float RGB, 0 to 1.
+  """The classes' colours over a grey scene. Pixels of the background show the scene; pixels without a label are white.
 
-  The background shows the scene as it is. What has no label is white.
+  Args:
+    scene: uint8 [height, width, channels].
+    labels: uint8 [height, width].
+    class_names: of the dataset.
+
+  Returns:
+    float [height, width, 3] from 0 to 1.
   """
   grey = scene.mean(-1, keepdims=True) / 255
   colours = np.vstack([class_colours(class_names), np.ones((IGNORE + 1 - len(class_names), 3))])
@@ -113,35 +140,42 @@ def overlay(scene: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -
 
 
 def spectrogram(waveform: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float]:
-  """Levels of int16 [samples] in dB, where a sine of full scale has 0: float [frequencies, times].
+  """The spectrogram of a waveform.
 
-  Frequencies go from 0 to half the sample rate; times, the middles of the windows, from 0 in steps of about `HOP`: how
-  many seconds exactly is returned too.
+  Args:
+    waveform: int16 [samples].
+    sample_rate: samples per second.
+
+  Returns:
+    float [frequencies, times], levels in dB, where a sine of full scale has 0 dB. Frequencies go from 0 to half the
+    sample rate, and times, the centres of the windows, start at 0. Also the seconds from one time to the next, which
+    are about `HOP`.
   """
   window, hop = 2 * round(WINDOW / 2 * sample_rate), max(1, round(HOP * sample_rate))
   weights = np.hanning(window + 1)[:-1]
-  padded = np.pad(waveform / 32768, window // 2, mode="reflect")  # silence would begin with a click
+  padded = np.pad(waveform / 32768, window // 2, mode="reflect")  # zeros would make a click at the start
   windows = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
   amplitudes = 2 * np.abs(np.fft.rfft(windows * weights)) / weights.sum()
   return 20 * np.log10(np.maximum(amplitudes, 10 ** (LEAST / 20))).T, hop / sample_rate
 
 
 def _draw_image(info, image, probabilities, truth, top):
-  figure = _figure(max(2.9, _bars_height(top)))
+  figure = new_figure(max(2.9, _bars_height(top)))
   left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
   _pixels(left, image)
-  left.set_title("what the model saw")
+  left.set_title("input")
   _bars(right, info, probabilities, truth, top)
   return figure
 
 
 def _draw_clip(info, clip, probabilities, truth, top):
-  figure = _figure(1.5 + _bars_height(top))
-  above, below = figure.subfigures(2, 1, height_ratios=(1.3, _bars_height(top)))
+  figure = new_figure(1.5 + _bars_height(top))
+  halves: Any = figure.subfigures(2, 1, height_ratios=(1.3, _bars_height(top)))
+  above, below = halves
   shown = np.unique(np.linspace(0, len(clip) - 1, SHOWN_FRAMES).round().astype(int))
   for axis, number in zip(above.subplots(1, SHOWN_FRAMES).flat, shown, strict=False):
     _pixels(axis, clip[number])
-    axis.set_title(f"frame {number + 1}", fontsize=9)
+    axis.set_title(f"frame {number + 1}", fontsize=SMALL)
   for axis in above.axes[len(shown) :]:  # of a shorter clip
     axis.set_axis_off()
   _bars(below.subplots(), info, probabilities, truth, top)
@@ -151,14 +185,14 @@ def _draw_clip(info, clip, probabilities, truth, top):
 def _draw_waveform(info, waveform, probabilities, truth, top):
   samples, rate = waveform[:, 0], info.sample_rate
   seconds = len(samples) / rate
-  figure = _figure(max(4.2, _bars_height(top)))
+  figure = new_figure(max(4.2, _bars_height(top)))
   panels = figure.subplot_mosaic(
     [["wave", ".", "bars"], ["levels", "scale", "bars"]], width_ratios=(4, 0.15, 2.6), height_ratios=(1, 1.5)
   )
-  panels["wave"].plot(np.arange(len(samples)) / rate, samples / 32768, color=INPUT, lw=0.6)
+  panels["wave"].plot(np.arange(len(samples)) / rate, samples / 32768, color=BLUE, lw=0.6)
   panels["wave"].axhline(0, color=FAINT, lw=0.6, zorder=0)
-  panels["wave"].set(xlim=(0, seconds), ylabel="amplitude", title="what the model heard")
-  panels["wave"].spines[["top", "right"]].set_visible(False)
+  panels["wave"].set(xlim=(0, seconds), ylabel="amplitude", title="input")
+  hide_frame(panels["wave"])
   levels, step = spectrogram(samples, rate)
   drawn = panels["levels"].imshow(
     levels,
@@ -170,36 +204,40 @@ def _draw_waveform(info, waveform, probabilities, truth, top):
     extent=(-step / 2, (levels.shape[1] - 0.5) * step, 0, rate / 2),
   )
   panels["levels"].set(xlim=(0, seconds), xlabel="seconds", ylabel="Hz")
-  figure.colorbar(drawn, cax=panels["scale"]).ax.set_title("dB", fontsize=9)
+  figure.colorbar(drawn, cax=panels["scale"]).ax.set_title("dB", fontsize=SMALL)
   _bars(panels["bars"], info, probabilities, truth, top)
   return figure
 
 
 def _draw_scene(info, scene, labels, truth, top):
-  pictures = {"image": scene, "answer": overlay(scene, labels, info.class_names)}
+  pictures = {"image": scene, "prediction": overlay(scene, labels, info.class_names)}
   if truth is not None:
     pictures["truth"] = overlay(scene, truth, info.class_names)
   ratios = [1] * len(pictures) + [0.6]
-  figure = _figure(WIDTH / sum(ratios) + 0.5)
+  figure = new_figure(WIDTH / sum(ratios) + 0.5)
   *axes, legend = figure.subplots(1, len(ratios), width_ratios=ratios)
   for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
     _pixels(axis, picture)
     axis.set_title(name)
   legend.set_axis_off()
-  placed = {"loc": "center left", "frameon": False, "borderaxespad": 0, "labelspacing": 0.35, "fontsize": 8.5}
+  placed = {"loc": "center left", "frameon": False, "borderaxespad": 0, "labelspacing": 0.35, "fontsize": SMALL}
   legend.legend(handles=_legend(info.class_names, labels, truth), **placed)
+  return figure
+
+
+def _draw_bars(info, inputs, probabilities, truth, top):
+  """The figure of a kind that has none of its own: only the probabilities."""
+  del inputs
+  figure = new_figure(_bars_height(top))
+  _bars(figure.subplots(), info, probabilities, truth, top)
   return figure
 
 
 _FIGURES = {"image": _draw_image, "clip": _draw_clip, "waveform": _draw_waveform, "scene": _draw_scene}
 
 
-def _figure(height):
-  return Figure(figsize=(WIDTH, height), layout="constrained")
-
-
 def _pixels(axis, pixels):
-  """[height, width, channels], uint8 or RGB from 0 to 1, with every pixel as a square."""
+  """Draws [height, width, channels], uint8 or RGB from 0 to 1, with square pixels."""
   axis.imshow(
     pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest"
   )
@@ -208,29 +246,29 @@ def _pixels(axis, pixels):
 
 
 def _bars_height(top):
-  """Inches; one bar more than `top`, for the right class."""
+  """Inches for `top` bars and one for the true class."""
   return 0.8 + 0.3 * (top + 1)
 
 
 def _bars(axis, info, probabilities, truth, top):
-  """The most probable classes, the first at the top, and the right one if it is known, in another colour."""
+  """Bars of the most probable classes, the first at the top, and of the true one if it is known, in green."""
   shown = np.argsort(-probabilities, kind="stable")[:top].tolist()
   if truth is not None and truth not in shown:
     shown.append(int(truth))
   names = [_short(info.class_names[k], 24) + " (truth)" * (k == truth) for k in shown]
-  colours = [BETWEEN if k == truth else INPUT for k in shown]
+  colours = [GREEN if k == truth else BLUE for k in shown]
   rows = np.arange(len(shown))
   bars = axis.barh(rows, probabilities[shown], 0.6, color=colours)
-  axis.bar_label(bars, [f"{p:.1%}" for p in probabilities[shown]], padding=3, fontsize=9, color=INK)
+  axis.bar_label(bars, [f"{p:.1%}" for p in probabilities[shown]], padding=3, fontsize=SMALL, color=INK)
   axis.set_yticks(rows, names)
   axis.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
   axis.set(xlim=(0, 1.2), ylim=(max(len(shown), 5) - 0.4, -0.6), title="probability")
   axis.tick_params(left=False)
-  axis.spines[["top", "right", "left"]].set_visible(False)
+  hide_frame(axis, "left")
 
 
 def _legend(class_names, labels, truth):
-  """A patch for each class that is found, of too many for those of most pixels, and for what has no label."""
+  """A patch for each class in the pictures, or for those with most pixels if there are many, and for no label."""
   found = np.concatenate([labels.ravel(), [] if truth is None else truth.ravel()]).astype(int)
   counts = np.bincount(found, minlength=IGNORE + 1)
   order = [k for k in np.argsort(-counts[:IGNORE], kind="stable") if counts[k]]

@@ -17,16 +17,45 @@ _SYMMETRIC = {
 }
 
 # In B5 to B7 torchvision has the epsilon of TensorFlow and timm PyTorch's.
-_OPTIONS = {("timm", f"efficientnet_b{size}"): {"epsilon": 1e-5} for size in (5, 6, 7)}
+_OPTIONS: dict[tuple[str, str], dict[str, float]] = {
+  ("timm", f"efficientnet_b{size}"): {"epsilon": 1e-5} for size in (5, 6, 7)
+}
 
 
-def normalization(model: str, source: str) -> Normalization:
-  """What the weights of `model`, one of `cnn_zoo.list_models()`, from "torchvision" or "timm" expect."""
-  if model in _KINETICS:
-    return KINETICS
-  return SYMMETRIC if model.startswith(_SYMMETRIC[source]) else IMAGENET
+def normalization(model: str, source: str, in_channels: int | None = None) -> Normalization:
+  """The normalisation of pixels that published weights expect.
+
+  Args:
+    model: one of `cnn_zoo.list_models()`.
+    source: whose weights they are, "torchvision" or "timm".
+    in_channels: of the images, if the first kernel was adapted to another number: 1 takes the mean over the channels.
+
+  Returns:
+    (mean, std) by channel.
+
+  Example:
+    >>> normalization("resnet50", "torchvision")
+    ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    >>> normalization("xception", "timm", in_channels=1)
+    ((0.5,), (0.5,))
+  """
+  published = SYMMETRIC if model.startswith(_SYMMETRIC[source]) else IMAGENET
+  published = KINETICS if model in _KINETICS else published
+  if in_channels == 1:
+    mean, std = (round(sum(numbers) / len(numbers), 6) for numbers in published)
+    return (mean,), (std,)
+  return published
 
 
-def options(model: str, source: str) -> dict[str, object]:
-  """The options of `create_model` with which `model` is the network of that source; mostly none."""
+def options(model: str, source: str) -> dict[str, float]:
+  """The options of `create_model` with which `model` is the network of that source; mostly none.
+
+  Args:
+    model: one of `cnn_zoo.list_models()`.
+    source: whose weights are to be loaded, "torchvision" or "timm".
+
+  Example:
+    >>> options("efficientnet_b7", "timm")
+    {'epsilon': 1e-05}
+  """
   return _OPTIONS.get((source, model), {})

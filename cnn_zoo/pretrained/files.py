@@ -1,23 +1,23 @@
-"""Files of weights: safetensors, and what `torch.save(model.state_dict(), ...)` writes. Neither needs PyTorch.
+"""Files of weights: safetensors, and what `torch.save` writes of a state dict or a training checkpoint.
 
-A PyTorch file is a pickle, and a pickle can run any code. Here nothing that it names is looked up: the few names that a
-state dict needs stand for functions of this file, and any other name ends the reading.
+Neither needs PyTorch. A PyTorch file is a pickle, and a pickle can run any code. Here nothing that it names is
+imported: the few names that a state dict needs stand for functions of this file, and any other name is an error.
 """
 
 import collections
-import json
-import math
 import os
 import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+import safetensors
 
 from cnn_zoo.errors import UserError
+from cnn_zoo.pretrained.state_dicts import ENTRIES
 
 _SAFETENSORS = {
   "F64": np.float64,
@@ -50,19 +50,34 @@ class _FormatError(Exception):
   """What is wrong with a file; `read_weights` says in which."""
 
 
-def read_weights(path: str | Path) -> Mapping[str, np.ndarray]:
+def read_weights(path: str | Path) -> Mapping[str, Any]:
   """The tensors of a .safetensors or .pth (.pt, .bin) file by name.
+
+  Args:
+    path: of the file. A PyTorch file may also be a training checkpoint.
+
+  Returns:
+    {name: array}, read-only arrays; of a training checkpoint {entry: {name: array}} of the entries in
+    `state_dicts.ENTRIES` that it has, such as "state_dict" and "state_dict_ema". `cnn_zoo.load_torch_state_dict` takes
+    both.
 
   Raises:
     UserError: if there is no such file, its kind is not known, it is damaged, holds something else than tensors by
       name, or names code.
+
+  Example:
+    >>> import tempfile, pathlib, numpy as np, safetensors.numpy
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "weights.safetensors"
+    >>> safetensors.numpy.save_file({"fc.bias": np.ones(2, np.float32)}, path)
+    >>> read_weights(path)
+    {'fc.bias': array([1., 1.], dtype=float32)}
   """
   path = Path(path)
   readers = {".safetensors": _read_safetensors, ".pth": _read_torch, ".pt": _read_torch, ".bin": _read_torch}
   if path.suffix not in readers:
     raise UserError(f"weights={str(path)!r} must end in {', '.join(readers)}")
   if not path.is_file():
-    raise UserError(f"weights={str(path)!r} is not there, or is no file")
+    raise UserError(f"weights={str(path)!r} does not exist, or is not a file")
   try:
     return readers[path.suffix](path)
   except _FormatError as error:
@@ -72,25 +87,17 @@ def read_weights(path: str | Path) -> Mapping[str, np.ndarray]:
 
 
 def _read_safetensors(path):
-  """The length of the header in 8 bytes, the header in JSON, the tensors' bytes, all little-endian."""
-  data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
-  start = 8 + int.from_bytes(data[:8].tobytes(), "little")
   try:
-    header = json.loads(data[8:start].tobytes()) if start <= len(data) else None
-    entries = {name: value for name, value in header.items() if name != "__metadata__"}
-    return {name: _safetensor(name, data[start:], **entry) for name, entry in entries.items()}
-  except (AttributeError, TypeError, ValueError, RecursionError):
-    raise _FormatError("is damaged, or is no safetensors file") from None
-
-
-def _safetensor(name, data, dtype, shape, data_offsets):
-  if dtype not in _SAFETENSORS:
-    raise _FormatError(f"holds {name!r} as {dtype}; valid: {', '.join(_SAFETENSORS)}")
-  start, end = data_offsets
-  dtype = np.dtype(_SAFETENSORS[dtype])
-  if not 0 <= start <= end <= len(data) or end - start != math.prod(shape) * dtype.itemsize:
-    raise _FormatError(f"is damaged: {name!r} does not lie within it")
-  return data[start:end].view(dtype).reshape(shape)
+    tensors = dict(safetensors.deserialize(path.read_bytes()))
+  except safetensors.SafetensorError as error:
+    raise _FormatError(f"is damaged, or is not a safetensors file: {error}") from None
+  for name, tensor in tensors.items():
+    if tensor["dtype"] not in _SAFETENSORS:
+      raise _FormatError(f"holds {name!r} as {tensor['dtype']}; valid: {', '.join(_SAFETENSORS)}")
+  return {
+    name: np.frombuffer(tensor["data"], _SAFETENSORS[tensor["dtype"]]).reshape(tensor["shape"])
+    for name, tensor in tensors.items()
+  }
 
 
 class _Storage(NamedTuple):
@@ -112,7 +119,7 @@ class _View(NamedTuple):
     """Its numbers; read-only."""
     sizes = [*self.shape, *self.strides, self.offset]
     if len(self.shape) != len(self.strides) or any(type(n) is not int or n < 0 for n in sizes):
-      raise ValueError("a shape that is none")
+      raise ValueError("not a shape")
     if 0 in self.shape:
       return np.zeros(self.shape, self.storage.dtype)
     numbers = np.frombuffer(storages[self.storage.key], self.storage.dtype)
@@ -123,13 +130,33 @@ class _View(NamedTuple):
     return np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, strides, writeable=False)
 
 
-class _Unpickler(pickle.Unpickler):
-  """Reads a pickle of tensors by name, and nothing else."""
+class _Ignored:
+  """What a training checkpoint holds besides tensors, such as the command line; its content is dropped."""
 
-  def find_class(self, module, name):
+  def __init__(self, *_):
+    pass
+
+  def __setstate__(self, state):
+    pass
+
+
+class _Unpickler(pickle.Unpickler):
+  """Reads a pickle of tensors by name, and what stands next to them in training checkpoints.
+
+  Attributes:
+    types: {key: dtype} of the storages met so far.
+  """
+
+  def __init__(self, file):
+    super().__init__(file, encoding="utf-8")
+    self.types: dict[str, np.dtype] = {}
+
+  def find_class(self, module: str, name: str) -> Any:
     """What `module.name` stands for; nothing is imported."""
     if (module, name) == ("collections", "OrderedDict"):
       return collections.OrderedDict
+    if (module, name) in (("argparse", "Namespace"), ("collections", "Counter")):  # of a command line, of a schedule
+      return _Ignored
     if module == "torch" and name in _STORAGES:
       return name
     if (module, name) in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")):
@@ -138,18 +165,22 @@ class _Unpickler(pickle.Unpickler):
       return lambda tensor, *_: tensor
     raise _FormatError(f"refers to {module}.{name}, which could run code; valid: a file of model.state_dict() alone")
 
-  def persistent_load(self, identifier):
+  def persistent_load(self, pid: Any) -> _Storage:
     """A storage, of which the pickle holds the type and the key."""
-    kind, storage, key, *_, view = [*identifier, None][:6]  # the sixth is of old files alone
+    fields: list[Any] = [*pid, None][:6]
+    kind, storage, key, *_, view = fields  # the sixth is of old files only
     if kind != "storage" or view is not None:
-      raise ValueError("a storage that is none")
-    return _Storage(key, np.dtype(_STORAGES[storage]))
+      raise ValueError("not a storage")
+    self.types[key] = np.dtype(_STORAGES[storage])
+    return _Storage(key, self.types[key])
 
 
 def _read_torch(path):
   try:
     views, storages = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-    return {name: view.array(storages) for name, view in views.items()}
+    if all(isinstance(view, _View) for view in views.values()):
+      return {name: view.array(storages) for name, view in views.items()}
+    return {entry: {name: view.array(storages) for name, view in views[entry].items()} for entry in views}
   except (_FormatError, OSError):
     raise
   except Exception:  # a damaged pickle can raise anything
@@ -157,35 +188,41 @@ def _read_torch(path):
 
 
 def _read_zip(path):
-  """(views by name, bytes of storages by key) of a file by PyTorch 1.6 or later."""
+  """(views by name or by entry and name, bytes of storages by key) of a file by PyTorch 1.6 or later."""
   with zipfile.ZipFile(path) as file:
     (pickled,) = (name for name in file.namelist() if name.endswith("/data.pkl"))
     folder = pickled.removesuffix("data.pkl")
     if f"{folder}byteorder" in file.namelist() and file.read(f"{folder}byteorder") != b"little":
       raise _FormatError("is big-endian; save it on another machine")
     with file.open(pickled) as stream:
-      views = _Unpickler(stream, encoding="utf-8").load()
-    return views, {key: file.read(f"{folder}data/{key}") for key in _types(views)}
+      views = _state_dicts(_Unpickler(stream).load())
+    groups = [views] if all(isinstance(view, _View) for view in views.values()) else views.values()
+    keys = {view.storage.key for group in groups for view in group.values()}
+    return views, {key: file.read(f"{folder}data/{key}") for key in keys}
 
 
 def _read_legacy(path):
   """The same of a file by an earlier PyTorch: five pickles, then each storage's length and numbers."""
   with path.open("rb") as file:
-    magic, _, system, views, keys = (_Unpickler(file, encoding="utf-8").load() for _ in range(5))
+    unpicklers = [_Unpickler(file) for _ in range(5)]
+    magic, _, system, views, keys = (unpickler.load() for unpickler in unpicklers)
     if magic != _LEGACY_MAGIC or not system["little_endian"]:
       raise ValueError("another kind of file")
-    types = _types(views)
+    types = unpicklers[3].types
+    views = _state_dicts(views)
     return views, {key: _read_exactly(file, _read_length(file) * types[key].itemsize) for key in keys}
 
 
-def _types(views):
-  """{key: dtype} of the storages of a state dict; raises _FormatError if it is none."""
-  if not isinstance(views, dict):
+def _state_dicts(loaded):
+  """What was unpickled if it is a state dict, or its `ENTRIES` that are; raises _FormatError if there are none."""
+  if not isinstance(loaded, dict):
     raise _FormatError("holds no tensors by name; valid: a file of model.state_dict()")
-  for name, view in views.items():
+  entries = {name: loaded[name] for name in ENTRIES if isinstance(loaded.get(name), dict)}
+  for name, view in (item for group in entries.values() or [loaded] for item in group.items()):
     if not isinstance(name, str) or not isinstance(view, _View):
-      raise _FormatError(f"holds {name!r}, which is no tensor; valid: a file of model.state_dict() alone")
-  return {view.storage.key: view.storage.dtype for view in views.values()}
+      valid = f"valid: a file of model.state_dict(), alone or as one of {', '.join(ENTRIES)}"
+      raise _FormatError(f"holds {name!r}, which is not a tensor; {valid}")
+  return entries or loaded
 
 
 def _read_length(file):

@@ -1,5 +1,6 @@
-"""2-D weights in 3-D networks: a network of images becomes one of clips (Carreira and Zisserman 2017, Quo Vadis, Action
-Recognition? A New Model and the Kinetics Dataset, section 2.4).
+"""2-D weights in 3-D networks: a network for images becomes one for clips.
+
+Source: Carreira and Zisserman 2017, Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, section 2.4.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,17 +16,26 @@ MODES = ("mean", "centre")
 
 
 def inflate(kernel: np.ndarray, kernel_size: Sequence[int], mode: str = "mean") -> np.ndarray:
-  """A kernel [height, width, in, out] of images as one of clips: [time, height, width, in, out].
+  """A kernel for images as one for clips.
 
-  Frames that are all alike give what the image gives. "mean", the paper's, has the kernel divided by `time` at every
-  tap; near the ends of a clip, where it reaches into padding, it gives less. "centre" has the kernel at the middle tap
-  (of an even number the earlier one) and zeros elsewhere: each frame is seen by itself, those at the ends too.
+  A clip of identical frames gives the same output as the image. Mode "mean", the paper's, has the kernel divided by
+  `time` at every tap; near the ends of a clip, where it reaches into padding, its output is smaller. Mode "centre" has
+  the kernel at the middle tap (of an even number the earlier one) and zeros elsewhere: each frame is processed alone.
 
   Args:
+    kernel: [height, width, in, out].
     kernel_size: [time, height, width].
+    mode: "mean" or "centre".
+
+  Returns:
+    The kernel [time, height, width, in, out].
 
   Raises:
     UserError: if the mode is not known or the kernel has another height or width.
+
+  Example:
+    >>> inflate(np.ones((3, 3, 1, 8), np.float32), (2, 3, 3))[:, 0, 0, 0, 0]
+    array([0.5, 0.5], dtype=float32)
   """
   check_name("mode", mode, MODES)
   kernel, time = np.asarray(kernel), kernel_size[0]
@@ -39,11 +49,19 @@ def inflate(kernel: np.ndarray, kernel_size: Sequence[int], mode: str = "mean") 
 
 
 def inflatable(model: nnx.Module, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-  """The names in `shapes` of kernels which `inflate` makes those of a convolution of `model`.
+  """The names of the kernels of a 2-D network that `inflate` turns into kernels of `model`.
 
   Args:
     model: of rank 3; it may be abstract.
     shapes: {name: shape} of the tensors of a 2-D network, as "stages.0.1.conv2.kernel".
+
+  Returns:
+    Those names in `shapes` that belong to a convolution of `model` and lack only its axis of time.
+
+  Example:
+    >>> layer = Convolution(3, 8, (2, 7, 7), rngs=nnx.Rngs(0))
+    >>> inflatable(layer, {"kernel": (7, 7, 3, 8), "bias": (8,)})
+    ['kernel']
   """
   names = []
   for path, module in nnx.iter_modules(model):
@@ -56,17 +74,25 @@ def inflatable(model: nnx.Module, shapes: Mapping[str, tuple[int, ...]]) -> list
 
 
 def inflate_weights(model_2d: nnx.Module, model_3d: nnx.Module, mode: str = "mean") -> None:
-  """Puts the weights of a 2-D network into the same architecture of rank 3, in place.
+  """Loads the weights of a 2-D network into the same architecture of rank 3, in place.
 
-  Kernels of convolutions are inflated; all other parameters and the batch statistics are copied. `model_3d` may be
-  abstract (`cnn_zoo.models.abstract_model`).
+  Kernels of convolutions are inflated; all other parameters and the batch statistics are copied.
 
   Args:
-    mode: how kernels are continued along time, as `inflate` takes it.
+    model_2d: the network for images.
+    model_3d: the network for clips; it may be abstract (`cnn_zoo.models.abstract_model`).
+    mode: how kernels are extended along time, "mean" or "centre"; see `inflate`.
 
   Raises:
     UserError: if the mode is not known or a tensor has no counterpart, or one of another shape; it names all of these.
       `model_3d` is as it was.
+
+  Example:
+    >>> image = Convolution(1, 8, (3, 3), rngs=nnx.Rngs(0))
+    >>> clip = Convolution(1, 8, (2, 3, 3), rngs=nnx.Rngs(1))
+    >>> inflate_weights(image, clip)
+    >>> np.array_equal(clip.kernel[0], image.kernel[...] / 2)
+    True
   """
   check_name("mode", mode, MODES)
   given, wanted = _tensors(model_2d), _tensors(model_3d)

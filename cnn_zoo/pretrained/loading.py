@@ -17,7 +17,7 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,6 +26,7 @@ from flax import nnx
 from cnn_zoo.convolutions import Convolution, TransposedConvolution
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.layers import Linear
+from cnn_zoo.pretrained.state_dicts import select_state_dict, to_numpy
 
 SOURCES = ("torchvision", "timm")
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "variance": "running_var"}
@@ -46,32 +47,56 @@ class Tensor(NamedTuple):
   convert: Callable[[np.ndarray], np.ndarray]
 
 
-def load_torch_state_dict(model: nnx.Module, state: Mapping[str, np.ndarray], source: str = "torchvision") -> None:
-  """Puts the weights `state` of PyTorch's implementation of the same network into `model`, in place.
+def load_torch_state_dict(
+  model: nnx.Module, state: Mapping[str, Any], source: str = "torchvision", *, adapt_input: bool = False
+) -> list[str]:
+  """Loads the weights of PyTorch's implementation of the same network into `model`, in place.
 
   Every tensor is used once. Kernels are transposed, axes of length 1 that only one side has are bridged, and
   `num_batches_tracked` is not needed. The model may be abstract (`cnn_zoo.models.abstract_model`).
 
   Args:
     model: of a family whose weights are published; with the number of classes and input channels of the weights.
-    state: {name: array} as a PyTorch state dict has them.
+    state: {name: tensor} as a PyTorch state dict has them, NumPy's arrays or PyTorch's tensors of any dtype. Wrappers
+      and prefixes that training programs add are recognised: {"state_dict": ...}, {"model": ...}, averaged weights
+      (EMA), which are preferred, "module.", "_orig_mod." and "model.".
     source: whose names they are, "torchvision" or "timm".
+    adapt_input: whether weights for images of 1 channel fit a model of 3 channels and the reverse. The first kernel is
+      repeated and divided by 3, or summed over its channels, as timm does: the logits of a grey image stay the same.
+
+  Returns:
+    What was done besides copying, one line each: the entry taken, the prefix removed, the kernel adapted. Mostly empty.
 
   Raises:
     UserError: if a tensor is missing, left over or has another shape, with the names of all such tensors, or if the
       family has no weights from `source`. The model is as it was.
+
+  Example:
+    >>> from cnn_zoo.models import abstract_model
+    >>> load_torch_state_dict(abstract_model("vgg11"), {"features.0.weight": np.zeros((64, 3, 3, 3))})
+    Traceback (most recent call last):
+      ...
+    cnn_zoo.errors.UserError: the weights from torchvision do not fit this VGG: 21 missing: ...
   """
-  matched = match_tensors(model, {name: np.shape(value) for name, value in state.items()}, source)
+  state, notes = select_state_dict(state)
+  matched = match_tensors(model, {name: np.shape(value) for name, value in state.items()}, source, adapt_input)
   for name, tensor in matched.items():
     old = tensor.variable.get_value()
-    new = tensor.convert(np.asarray(state[name]).reshape(tensor.shape))
+    value = to_numpy(state[name])
+    if _differ_in_input(value.shape, tensor.shape):
+      notes.append(f"{name}: adapted from {value.shape[1]} to {tensor.shape[1]} input channels")
+      value = _adapt_input(value, tensor.shape[1])
+    new = tensor.convert(value.reshape(tensor.shape))
     new = np.array(new, old.dtype, order="C")  # a copy: device_put may share memory with what it is given
     sharding = old.sharding if getattr(old, "committed", False) else None  # what JAX was free to place stays so
     tensor.variable.set_value(jax.device_put(new, sharding))
+  return notes
 
 
-def match_tensors(model: nnx.Module, shapes: Mapping[str, tuple[int, ...]], source: str) -> dict[str, Tensor]:
-  """{name in `shapes`: our tensor} for weights of these shapes; raises UserError as `load_torch_state_dict`."""
+def match_tensors(
+  model: nnx.Module, shapes: Mapping[str, tuple[int, ...]], source: str, adapt_input: bool = False
+) -> dict[str, Tensor]:
+  """{name in `shapes`: our tensor} for weights of these shapes; arguments and errors as `load_torch_state_dict`."""
   family = _family(model, source)
   wanted, twice = _named_tensors(model, getattr(family, source))
   for pattern, replacement in getattr(family, "RENAMED", {}).get(source, ()):
@@ -83,20 +108,36 @@ def match_tensors(model: nnx.Module, shapes: Mapping[str, tuple[int, ...]], sour
     if not ours or not theirs:
       wanted = {name: tensor for name, tensor in wanted.items() if name not in ours}
       given = {name: shape for name, shape in given.items() if name not in theirs}
+  misshapen = [
+    name for name, tensor in wanted.items() if name in given and not _same_but_for_ones(given[name], tensor.shape)
+  ]
+  inputs, hint = [name for name in misshapen if _differ_in_input(given[name], wanted[name].shape)], ""
+  if len(inputs) == 1 and adapt_input:
+    misshapen.remove(inputs[0])
+  elif len(inputs) == 1:
+    hint = f"; adapt_input=True would adapt {inputs[0]}"
   wrong = {
     "missing": [name for name in wanted if name not in given],
     "surplus": [name for name in given if name not in wanted],
-    "misshapen": [
-      f"{name} {given[name]} in place of {tensor.shape}"
-      for name, tensor in wanted.items()
-      if name in given and not _same_but_for_ones(given[name], tensor.shape)
-    ],
+    "misshapen": [f"{name} {given[name]} instead of {wanted[name].shape}" for name in misshapen],
     "wanted twice": twice,
   }
   if any(wrong.values()):
     what = "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in wrong.items() if names)
-    raise UserError(f"the weights from {source} do not fit this {type(model).__name__}: {what}")
+    raise UserError(f"the weights from {source} do not fit this {type(model).__name__}: {what}{hint}")
   return wanted
+
+
+def _differ_in_input(given, wanted):
+  """Whether two shapes of PyTorch's kernels differ only in that one is of 1 input channel and the other of 3."""
+  same = len(given) == len(wanted) >= 3 and given[:1] + given[2:] == wanted[:1] + wanted[2:]
+  return same and {given[1], wanted[1]} == {1, 3}
+
+
+def _adapt_input(kernel, channels):
+  """A kernel [out, 1 or 3, *sizes] for another number of input channels, with the same response to grey images."""
+  kernel = np.asarray(kernel, np.float32)
+  return kernel.sum(1, keepdims=True) if channels == 1 else np.repeat(kernel / channels, channels, 1)
 
 
 def _family(model, source):

@@ -10,11 +10,27 @@ TASKS = {"classification": classification, "segmentation": segmentation}
 
 
 def get_task(name: str) -> ModuleType:
-  """The task called `name`.
+  """The task called `name`: a module with the names below.
 
-  It has losses(outputs, batch, label_smoothing) of each example, sums(outputs, batch, losses) over a batch,
-  zero_sums(num_classes) of none, metrics(totals) of the sums of any number of batches, and two names: `best`, the
-  metric that decides which checkpoint is the best, and `best_label`, what people call it.
+  - `losses(outputs, batch, label_smoothing)`: the loss of each example.
+  - `sums(outputs, batch, losses)`: sums over the examples of a batch.
+  - `zero_sums(num_classes)`: the sums over no example.
+  - `metrics(totals)`: the metrics, from the sums of any number of batches.
+  - `best`: the metric that decides which checkpoint is the best; higher is better.
+  - `best_label`: the name of this metric in sentences.
+
+  Args:
+    name: `config.task`, one of `TASKS`.
+
+  Returns:
+    The module.
+
+  Raises:
+    UserError: if there is no such task.
+
+  Example:
+    >>> get_task("segmentation").best_label
+    'mean IoU'
   """
   check_name("config.task", name, TASKS)
   return TASKS[name]

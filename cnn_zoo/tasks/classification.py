@@ -6,21 +6,34 @@ import jax.numpy as jnp
 from cnn_zoo.errors import UserError
 
 Outputs = jax.Array | tuple[jax.Array, tuple[jax.Array, ...]]
-"""What a model returns: logits [batch, classes], in training perhaps with those of auxiliary classifiers behind."""
+"""What a model returns: logits `[batch, classes]`, in training possibly followed by those of auxiliary classifiers."""
 
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary classifier's loss (Szegedy et al. 2014, section 5)
 
 
 def losses(outputs: Outputs, batch: dict, label_smoothing: float = 0.0) -> jax.Array:
-  """Cross-entropy of each example [batch], float32; `label_smoothing` of the probability is spread over all classes.
+  """The cross-entropy of each example; auxiliary classifiers add theirs, times `AUXILIARY_WEIGHT`.
 
-  Auxiliary classifiers add theirs, weighted. Raises UserError if the model's answer is no vector of logits.
+  Args:
+    outputs: of the model.
+    batch: with "label", int32 `[batch]`.
+    label_smoothing: how much of the probability is spread evenly over all classes (Szegedy et al. 2016, section 7).
+
+  Returns:
+    float32 `[batch]`.
+
+  Raises:
+    UserError: if the outputs are not a vector of logits for each example.
+
+  Example:
+    >>> losses(jnp.zeros((1, 4)), {"label": jnp.array([2])})  # the logarithm of 4
+    Array([1.3862944], dtype=float32)
   """
   logits, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, ())
   if logits.ndim != 2:
     raise UserError(
-      f"config.model.name: the model answers with {logits.shape[1:]} numbers an example, which config.task="
-      "'classification' has no use for; valid: a model that answers with one logit a class"
+      f"config.model.name: the outputs are {logits.shape[1:]} for each example, but config.task='classification' "
+      "needs a logit for each class; valid: a model of classification, such as resnet18"
     )
   loss = _cross_entropy(logits, batch, label_smoothing)
   for others in auxiliary:
@@ -35,9 +48,22 @@ def _cross_entropy(logits, batch, label_smoothing):
 
 
 def sums(outputs: Outputs, batch: dict, loss: jax.Array) -> dict[str, jax.Array]:
-  """Sums over the examples of a batch, padding left out: `count`, `loss`, `top1` and `top5`; float32 scalars.
+  """Sums over the examples of a batch, without padding; auxiliary classifiers do not count.
 
-  What counts as right is the model's own answer; auxiliary classifiers have no say.
+  Args:
+    outputs: of the model.
+    batch: with "label" and "mask", bool `[batch]`, False for padding.
+    loss: of each example, as `losses` returns it.
+
+  Returns:
+    float32 scalars: `count`, `loss`, and how often the label is among the one and the five largest logits, `top1` and
+    `top5`. Of equal logits the first class counts as larger; logits that are not finite are wrong.
+
+  Example:
+    >>> batch = {"label": jnp.array([1, 0]), "mask": jnp.array([True, False])}
+    >>> logits = jnp.array([[0.0, 2.0], [0.0, 2.0]])
+    >>> {name: float(x) for name, x in sums(logits, batch, jnp.array([0.5, 0.0])).items()}
+    {'count': 1.0, 'loss': 0.5, 'top1': 1.0, 'top5': 1.0}
   """
   logits = outputs[0] if isinstance(outputs, tuple) else outputs
   mask = batch["mask"].astype(jnp.float32)
@@ -56,12 +82,17 @@ def sums(outputs: Outputs, batch: dict, loss: jax.Array) -> dict[str, jax.Array]
 
 
 def zero_sums(num_classes: int) -> dict[str, jax.Array]:
-  """What `sums` returns for no example at all."""
+  """What `sums` returns for no example."""
   return {name: jnp.zeros((), jnp.float32) for name in ("count", "loss", "top1", "top5")}
 
 
 def metrics(totals: dict[str, float]) -> dict[str, float]:
-  """What is reported, from `sums` added up over any number of batches."""
+  """The metrics, from `sums` added up over any number of batches.
+
+  Example:
+    >>> metrics({"count": 4, "loss": 2, "top1": 3, "top5": 4})
+    {'loss': 0.5, 'top1': 0.75, 'top5': 1.0}
+  """
   return {name: float(totals[name]) / float(totals["count"]) for name in ("loss", "top1", "top5")}
 
 

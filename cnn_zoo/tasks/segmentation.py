@@ -7,32 +7,40 @@ import numpy as np
 from cnn_zoo.errors import UserError
 
 Outputs = jax.Array | tuple[jax.Array, tuple[jax.Array, ...]]
-"""What a model returns: logits [batch, *spatial, classes], in training perhaps with those of auxiliary heads behind."""
+"""What a model returns: logits `[batch, *spatial, classes]`, in training perhaps with those of auxiliary heads."""
 
-IGNORE = 255  # the label of pixels that belong to no class and count for nothing (as in Pascal VOC)
+IGNORE = 255  # the label of pixels that belong to no class and are left out (as in Pascal VOC)
 AUXILIARY_WEIGHT = 0.5  # of each auxiliary head's loss, as torchvision's reference training
 
 
 def losses(outputs: Outputs, batch: dict, label_smoothing: float = 0.0) -> jax.Array:
-  """The mean cross-entropy over the labelled pixels of each example [batch], float32; 0 of an example without any.
+  """The mean cross-entropy over the labelled pixels of each example.
 
-  A mean within each example, not over all pixels of the batch: so every example counts alike, and no device has to know
-  how many labelled pixels the others have. Auxiliary heads add theirs, weighted.
+  Auxiliary heads add theirs, times `AUXILIARY_WEIGHT`.
+  It is a mean within each example, not over all pixels of the batch. So every example has the same weight, and a device
+  does not need to know how many labelled pixels the others have.
 
   Args:
     outputs: of the model.
-    batch: with "label" [batch, *spatial], classes or `IGNORE`.
-    label_smoothing: how much of the probability is spread over all classes.
+    batch: with "label", `[batch, *spatial]`, classes or `IGNORE`.
+    label_smoothing: how much of the probability is spread evenly over all classes.
+
+  Returns:
+    float32 `[batch]`; 0 for an example without labelled pixels.
 
   Raises:
-    UserError: if the model's answer is not of the labels' size.
+    UserError: if the outputs are not of the labels' size.
+
+  Example:
+    >>> losses(jnp.zeros((1, 2, 2, 4)), {"label": jnp.array([[[0, 1], [3, IGNORE]]], jnp.uint8)})
+    Array([1.3862944], dtype=float32)
   """
   logits, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, ())
   labels = batch["label"].astype(jnp.int32)
   if logits.shape[:-1] != labels.shape:
     raise UserError(
-      f"config.model.name: the model answers with {logits.shape[1:]} numbers an example, where config.task="
-      f"'segmentation' needs a logit of each class for each of {'x'.join(map(str, labels.shape[1:]))} pixels; "
+      f"config.model.name: the outputs are {logits.shape[1:]} for each example, but config.task='segmentation' "
+      f"needs a logit of each class for each of {'x'.join(map(str, labels.shape[1:]))} pixels; "
       "valid: a model of dense prediction, such as unet"
     )
   loss = _cross_entropy(logits, labels, label_smoothing)
@@ -51,11 +59,16 @@ def _cross_entropy(logits, labels, label_smoothing):
 
 
 def sums(outputs: Outputs, batch: dict, loss: jax.Array) -> dict[str, jax.Array]:
-  """Sums over the examples of a batch, padding left out.
+  """Sums over the examples of a batch, without padding.
 
-  `count` and `loss` are float32 scalars. `confusion` [classes, classes] counts the labelled pixels by their class (row)
-  and by the class that the model gives them (column); whole numbers (int32), which add up exactly. Where scores are
-  not finite, a pixel counts as wrong.
+  Args:
+    outputs: of the model.
+    batch: with "label" and "mask", bool `[batch]`, False for padding.
+    loss: of each example, as `losses` returns it.
+
+  Returns:
+    `count` and `loss`, float32 scalars, and `confusion`, int32 `[classes, classes]`, which counts the labelled pixels
+    by their class (row) and by the predicted class (column). Where logits are not finite, a pixel counts as wrong.
   """
   logits = outputs[0] if isinstance(outputs, tuple) else outputs
   classes = logits.shape[-1]
@@ -70,17 +83,21 @@ def sums(outputs: Outputs, batch: dict, loss: jax.Array) -> dict[str, jax.Array]
 
 
 def zero_sums(num_classes: int) -> dict[str, jax.Array]:
-  """What `sums` returns for no example at all."""
+  """What `sums` returns for no example."""
   zero = jnp.zeros((), jnp.float32)
   return {"count": zero, "loss": zero, "confusion": jnp.zeros((num_classes, num_classes), jnp.int32)}
 
 
 def metrics(totals: dict) -> dict[str, float]:
-  """What is reported, from `sums` added up over any number of batches.
+  """The metrics, from `sums` added up over any number of batches.
 
-  `mean_iou` is the mean, over the classes that appear among the labels or the answers, of intersection over union
-  (the measure of Pascal VOC, Everingham et al. 2015); `pixel_accuracy` is
-  the share of labelled pixels that got their class.
+  Returns:
+    `loss`; `mean_iou`, the mean of intersection over union over the classes that are labelled or predicted somewhere
+    (the measure of Pascal VOC, Everingham et al. 2015); `pixel_accuracy`, the share of labelled pixels that are right.
+
+  Example:
+    >>> metrics({"count": 1, "loss": 0.5, "confusion": [[3, 1], [0, 4]]})
+    {'loss': 0.5, 'mean_iou': 0.775, 'pixel_accuracy': 0.875}
   """
   confusion = np.asarray(totals["confusion"], np.float64)
   hits = np.diag(confusion)

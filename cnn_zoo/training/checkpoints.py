@@ -1,11 +1,11 @@
-"""Checkpoints of a run, written by Orbax while training goes on.
+"""Checkpoints of a run, written by Orbax while training continues.
 
 A checkpoint holds the state, where the data iterator stands, and the configuration. It appears under its final name
 only when it is whole, so a run killed at any moment finds its last complete one.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -18,16 +18,34 @@ except ImportError:  # the same interface, before it left `experimental`
 
 
 class Checkpoints:
-  """The checkpoints in `directory`: the last `keep` of them and the best by `metric` (higher is better)."""
+  """The checkpoints in a folder: the last `keep` of them and the best by `metric`.
+
+  Args:
+    directory: the folder.
+    keep: how many of the last checkpoints are kept.
+    metric: the metric that decides which checkpoint is the best; higher is better.
+    writable: whether this process writes; a writer removes what a killed one has left half written.
+
+  Example:
+    >>> import tempfile, jax.numpy as jnp
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   checkpoints = Checkpoints(Path(folder, "checkpoints"), keep=1, metric="top1")
+    ...   checkpoints.save(1, {"x": jnp.ones(2)}, {"note": "first"}, {"top1": 0.5})
+    ...   checkpoints.wait()
+    ...   print(checkpoints.steps(), checkpoints.best_step(), checkpoints.details(1))
+    ...   checkpoints.close()
+    [1] 1 {'note': 'first'}
+  """
 
   def __init__(self, directory: Path, *, keep: int, metric: str, writable: bool = True):
-    policies = ocp.training.preservation_policies
+    policies: Any = ocp.training.preservation_policies
+    decisions: Any = ocp.training.save_decision_policies
     best = policies.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
     self._metric = metric
     self._shapes = {}  # of states, by step
     self._orbax = ocp.training.Checkpointer(
-      directory.absolute(),  # Orbax takes no other
-      save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # the loop decides
+      str(directory.absolute()),  # Orbax takes no other
+      save_decision_policy=decisions.FixedIntervalPolicy(1),  # the loop decides
       preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
       cleanup_tmp_directories=writable,
     )
@@ -37,9 +55,9 @@ class Checkpoints:
     return [checkpoint.step for checkpoint in self._orbax.checkpoints]
 
   def best_step(self) -> int | None:
-    """The step with the highest metric, or None if none was evaluated."""
-    evaluated = [c for c in self._orbax.checkpoints if c.metrics]
-    return max(evaluated, key=lambda c: c.metrics[self._metric]).step if evaluated else None
+    """The step with the highest metric, of several the last; None if none was evaluated."""
+    evaluated = [(cast(dict, c.metrics)[self._metric], c.step) for c in self._orbax.checkpoints if c.metrics]
+    return max(evaluated)[1] if evaluated else None
 
   def save(self, step: int, state: Any, details: dict, metrics: dict[str, float] | None) -> None:
     """Starts to write a checkpoint; returns as soon as `state` may be donated.
@@ -50,7 +68,9 @@ class Checkpoints:
       details: JSON: the data iterator's state and the configuration.
       metrics: of the evaluation at this very step, if there was one.
     """
-    self._orbax.save_checkpointables_async(step, {"state": state, "details": details}, metrics=metrics)
+    self._orbax.save_checkpointables_async(
+      step, {"state": state, "details": details}, metrics=cast(dict | None, metrics)
+    )
 
   def details(self, step: int) -> dict:
     """What `save` was given as `details`."""
@@ -78,7 +98,7 @@ class Checkpoints:
 
     Args:
       step: one of `steps()`.
-      abstract_weights: their shapes, dtypes and shardings; `ocp.PLACEHOLDER` for what is not wanted, and stays so.
+      abstract_weights: their shapes, dtypes and shardings; `ocp.PLACEHOLDER` for what is not wanted.
       averaged: False for the raw ones in any case.
     """
     nothing = jax.tree.map(lambda _: ocp.PLACEHOLDER, self._saved(step))
@@ -89,11 +109,15 @@ class Checkpoints:
     return {"params": state["params"], "batch_stats": state["batch_stats"]}
 
   def _saved(self, step):
-    """The state at `step` with shapes in the place of arrays."""
+    """The state at `step`, with shapes instead of arrays."""
     if step not in self._shapes:
       self._shapes[step] = self._orbax.checkpointables_metadata(step).metadata["state"]
     return self._shapes[step]
 
-  def close(self) -> None:
+  def wait(self) -> None:
     """Waits until everything is written."""
+    self._orbax.wait()
+
+  def close(self) -> None:
+    """Waits until everything is written; nothing can be saved afterwards."""
     self._orbax.close()

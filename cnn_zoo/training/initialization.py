@@ -1,7 +1,6 @@
-"""Starting from the weights of another run, or from imported ones."""
+"""Starts from the weights of another run, or from imported ones."""
 
-import json
-from pathlib import Path
+import contextlib
 
 import jax
 import numpy as np
@@ -11,56 +10,69 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.pretrained.inflation import inflatable, inflate
 from cnn_zoo.tasks import get_task
 from cnn_zoo.training.checkpoints import Checkpoints, ocp
+from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.programs import Programs
 from cnn_zoo.training.state import tensor_name, tensor_shapes
 
 
 def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
-  """Puts the weights of the last checkpoint in `config.init` in the place of the drawn ones; returns a line about it.
+  """Replaces the random initial weights by those of the last checkpoint in `config.init`.
 
-  They are the averaged weights if there are any. A classifier of another number of classes stays as it was drawn.
+  They are the averaged weights if there are any. A classifier of another number of classes keeps its random weights.
   Kernels of the same architecture on images are inflated for one on clips (`cnn_zoo.pretrained.inflation.inflate`).
+
+  Args:
+    programs: of the run; their `network` is changed.
+    config: the run's configuration.
+
+  Returns:
+    A line that says what was loaded.
 
   Raises:
     UserError: if `config.init` holds no checkpoint, or its model has other layers or layers of other sizes.
   """
-  workdir = Path(config.init)
-  if not (workdir / "checkpoints").is_dir():
+  folder = RunFolder(config.init)
+  if not folder.checkpoints.is_dir():
     raise UserError(
       f"config.init={config.init!r} holds no checkpoints; valid: the folder of a run or of scripts/import_weights.py"
     )
-  checkpoints = Checkpoints(workdir / "checkpoints", keep=1, metric=get_task(config.task).best, writable=False)
-  if not checkpoints.steps():
-    raise UserError(f"config.init={config.init!r} holds no checkpoint yet")
-  step = checkpoints.steps()[-1]
-  own = {"params": programs.shapes.params, "batch_stats": programs.shapes.batch_stats}
-  drawn = {"params": programs.network.params, "batch_stats": programs.network.batch_stats}
-  saved = tensor_shapes(checkpoints.weight_shapes(step))
-  inflated = set(inflatable(programs.network.module(**drawn), saved))
-  num_classes = programs.info.num_classes
-  fresh = _other_classes(own, saved, inflated, num_classes, config.init)
+  metric = get_task(config.task).best
+  with contextlib.closing(Checkpoints(folder.checkpoints, keep=1, metric=metric, writable=False)) as checkpoints:
+    if not checkpoints.steps():
+      raise UserError(f"config.init={config.init!r} holds no checkpoint yet")
+    step = checkpoints.steps()[-1]
+    details = checkpoints.details(step)
+    random = {"params": programs.network.params, "batch_stats": programs.network.batch_stats}
+    saved = tensor_shapes(checkpoints.weight_shapes(step))
+    inflated = set(inflatable(programs.network.module(**random), saved))
+    num_classes = programs.info.num_classes
+    fresh = _other_classes(programs.weight_shapes, saved, inflated, num_classes, config.init)
 
-  def wanted(path, x):
-    if tensor_name(path) in fresh:
-      return ocp.PLACEHOLDER
-    return jax.ShapeDtypeStruct(saved[tensor_name(path)], x.dtype, sharding=x.sharding)
+    def wanted(path, x):
+      if tensor_name(path) in fresh:
+        return ocp.PLACEHOLDER
+      return jax.ShapeDtypeStruct(saved[tensor_name(path)], x.dtype, sharding=x.sharding)
 
-  loaded = checkpoints.restore_weights(step, jax.tree.map_with_path(wanted, own))
-  checkpoints.close()
+    loaded = checkpoints.restore_weights(step, jax.tree.map_with_path(wanted, programs.weight_shapes))
 
-  def started(path, x, y):
+  def initial(path, x, y):
     y = np.asarray(x if y is ocp.PLACEHOLDER else y)
     return inflate(y, x.shape[:3]) if tensor_name(path) in inflated else y
 
-  weights = jax.tree.map_with_path(started, drawn, loaded)
+  weights = jax.tree.map_with_path(initial, random, loaded)
   programs.network.params, programs.network.batch_stats = weights["params"], weights["batch_stats"]
-  says = f"starting from the weights of step {step} in {workdir}"
+  line = f"starting from the weights {_origin(details, step)} in {folder}"
   if inflated:
-    says += f", {len(inflated)} kernels of images repeated along time"
+    line += f", {len(inflated)} kernels of images repeated along time"
   if fresh:
     old = next(iter(fresh.values()))[-1]
-    says += f", but for {' and '.join(fresh)}: drawn anew for {num_classes} classes in place of {old}"
-  return says + _other_normalization(workdir / "config.json", config)
+    line += f", except {' and '.join(fresh)}: re-initialised for {num_classes} classes instead of {old}"
+  return line + _other_normalization(details["config"]["data"], config)
+
+
+def _origin(details, step):
+  imported = details["imported"]
+  return f"of {imported['weights']} ({imported['source']})" if imported else f"of step {step}"
 
 
 def _other_classes(own, saved, inflated, num_classes, init):
@@ -86,10 +98,7 @@ def _is_classifier(own, saved, num_classes):
   return different == {(num_classes, saved[-1])}
 
 
-def _other_normalization(saved, config):
-  """What to say if the pixels of this run are not what the weights were made for."""
-  if not saved.is_file():
-    return ""
-  made_for = json.loads(saved.read_text())["data"]
-  other = [f for f in ("mean", "std") if f in made_for and tuple(made_for[f]) != tuple(config.data[f])]
+def _other_normalization(made_for, config):
+  """What to say if the inputs of this run are normalised in another way than those that the weights were made for."""
+  other = [field for field in ("mean", "std") if tuple(made_for[field]) != tuple(config.data[field])]
   return "".join(f"; they were made for config.data.{field}={tuple(made_for[field])}" for field in other)

@@ -1,32 +1,38 @@
-"""What a run tells: a progress bar, a log file, metrics.jsonl and TensorBoard files."""
+"""What a run writes: a progress bar, a log file, metrics.jsonl and TensorBoard files."""
 
 import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cnn_zoo.training.folder import RunFolder
+
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+"""The names of the splits in metrics.jsonl and TensorBoard, and what they are called in sentences."""
+
 
 class RunLog:
-  """The voice of one run.
+  """The log of one run.
 
-  `metrics.jsonl` holds one JSON object a line and nothing that depends on the clock, so a resumed run writes the same
-  bytes as one that was never stopped. Speed and times go to the log file and to TensorBoard.
+  `metrics.jsonl` holds one JSON object a line and nothing that depends on the clock, so that a resumed run writes the
+  same bytes as one that was never stopped. Speed and times go to the log file and to TensorBoard.
 
   Args:
-    workdir: where the files go.
-    step: the step from which the run goes on; later lines of an earlier attempt are dropped.
+    folder: where the files go.
+    step: the step from which the run resumes, or 0; later lines of an earlier attempt are dropped.
     total: steps of the whole run.
     batch_size: examples in a step.
-    headline: the metric that is shown beside the loss: its name and what people call it.
-    leader: whether this process writes; the others of a multi-host run are silent.
+    headline: the metric that is shown next to the loss: its name and its label.
+    leader: whether this process writes; the other processes of a job write nothing.
   """
 
   def __init__(
-    self, workdir: Path, step: int, total: int, batch_size: int, headline: tuple[str, str], leader: bool = True
+    self, folder: RunFolder, step: int, total: int, batch_size: int, headline: tuple[str, str], leader: bool = True
   ):
     self._leader, self._batch_size, self._total, self._headline = leader, batch_size, total, headline
     self._time, self._step = time.monotonic(), step
@@ -36,14 +42,14 @@ class RunLog:
     from tensorboardX import SummaryWriter
 
     self._console = Console(stderr=True)
-    self._file = (workdir / "train.log").open("a", buffering=1)
-    self._path = workdir / "metrics.jsonl"
-    rows = [row for row in read_metrics(self._path) if row["step"] <= step]
-    temporary = self._path.with_suffix(".tmp")
+    self._file = folder.log.open("a", buffering=1)
+    rows = _kept(read_metrics(folder.metrics), step, total)
+    self._splits = {row["split"] for row in rows}
+    temporary = folder.metrics.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    temporary.replace(self._path)
-    self._metrics = self._path.open("a", buffering=1)
-    self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+    temporary.replace(folder.metrics)
+    self._metrics = folder.metrics.open("a", buffering=1)
+    self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
     self._progress = Progress(
       TextColumn("step"),
       MofNCompleteColumn(),
@@ -58,29 +64,38 @@ class RunLog:
     self._task = self._progress.add_task("train", total=total, completed=step, note="")
 
   def say(self, text: str) -> None:
-    """A line for the person who watches and for the log file."""
+    """Prints a line and writes it to the log file."""
     if self._leader:
-      self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+      self._write(text)
       self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+  def _write(self, text):
+    self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
   def start_clock(self) -> None:
-    """Speeds are measured from here, and the progress bar appears."""
+    """Starts to measure the speed and shows the progress bar."""
     self._time = time.monotonic()
     if self._leader:
       self._progress.start()
-
-  def stop_clock(self) -> None:
-    """The progress bar stays as it is."""
-    if self._leader:
-      self._progress.stop()
 
   def advance(self, step: int) -> None:
     """Moves the progress bar."""
     if self._leader:
       self._progress.update(self._task, completed=step)
 
+  def has(self, split: str) -> bool:
+    """Whether metrics.jsonl already had a row of `split` when this log was opened; False in silent processes."""
+    return self._leader and split in self._splits
+
   def metrics(self, split: str, step: int, epoch: float, values: dict[str, float]) -> None:
-    """Writes the metrics of the split "train" or "test" after `step` steps."""
+    """Writes metrics.
+
+    Args:
+      split: "train", "val" or "test".
+      step: the number of steps after which they were measured.
+      epoch: the same in epochs.
+      values: the metrics by name, with "loss" and the headline among them.
+    """
     if split == "train":
       now = time.monotonic()
       self.rate = (step - self._step) * self._batch_size / max(now - self._time, 1e-9)
@@ -98,28 +113,37 @@ class RunLog:
       self._progress.update(self._task, note=note)
     line = f"step {step:>{len(str(self._total))}}/{self._total}  epoch {epoch:7.2f}  {split:5}  {note}"
     if split == "train" and not self._progress.disable:
-      self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")  # the bar shows it
+      self._write(line)  # the bar shows it
     else:
       self.say(line)
 
   @contextlib.contextmanager
-  def off_the_clock(self):
-    """Leaves the time spent within out of the speed of training."""
+  def off_the_clock(self) -> Iterator[None]:
+    """A context whose time does not count for the speed of training."""
     before = time.monotonic()
     yield
     self._time += time.monotonic() - before
 
   def close(self) -> None:
-    """Flushes and closes the files."""
+    """Stops the progress bar, flushes and closes the files."""
     if self._leader:
-      self.stop_clock()
+      self._progress.stop()
       self._metrics.close()
       self._board.close()
       self._file.close()
 
 
+def _kept(rows, step, total):
+  """The rows that stay when a run resumes from `step`.
+
+  Where checkpoints are chosen on a validation set, the test row is the report at the end, whatever its step.
+  """
+  report = any(row["split"] == "val" for row in rows) and step < total
+  return [row for row in rows if row["step"] <= step and not (report and row["split"] == "test")]
+
+
 def read_metrics(path: Path) -> list[dict]:
-  """The rows of a metrics.jsonl; a last line that was cut off in the middle is left out."""
+  """The rows of a metrics.jsonl; [] if there is none, and without a last line that was cut off in the middle."""
   rows = []
   for line in path.read_text().splitlines() if path.exists() else []:
     try:

@@ -28,9 +28,14 @@ def initialize_processes() -> None:
 
 
 def create_mesh() -> Mesh:
-  """All devices along one axis, `data`; those of a process side by side, so that its rows of a batch are too."""
+  """All devices along one axis, `data`; those of a process are next to each other, and so are its rows of a batch."""
   devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
   return Mesh(np.asarray(devices), ("data",))
+
+
+def platform(mesh: Mesh) -> str:
+  """The platform of the devices: "cpu", "gpu" or "tpu"."""
+  return mesh.devices.flat[0].platform
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -44,13 +49,18 @@ def sharded(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
-  """Raises UserError unless every device gets the same number of examples in each part of a step."""
-  if batch_size < 1:
-    raise UserError(f"config.batch_size={batch_size} must be at least 1")
-  if accumulate < 1:
-    raise UserError(f"config.accumulate={accumulate} must be at least 1")
+  """Checks that every device gets the same number of examples in each part of a step.
+
+  Args:
+    batch_size: examples in a step.
+    accumulate: parts of a step.
+    mesh: of the devices.
+
+  Raises:
+    UserError: if it does not.
+  """
   if batch_size % (mesh.size * accumulate):
-    parts = f" x accumulate={accumulate}" if accumulate > 1 else ""
+    parts = f" x config.accumulate={accumulate}" if accumulate > 1 else ""
     raise UserError(
       f"config.batch_size={batch_size} does not divide over {mesh.size} devices{parts}; "
       f"valid: multiples of {mesh.size * accumulate}"
@@ -58,13 +68,13 @@ def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-  """Arrays that every process has -> the same on every device.
+  """Puts arrays that every process has on every device.
 
-  `jax.device_put` of JAX 0.10 makes arrays of them that several processes cannot save.
+  `jax.device_put` of JAX 0.10 makes arrays that several processes cannot save.
   """
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(replicated(mesh), np.asarray(x)), tree)
 
 
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """This process's rows of a batch -> the global batch, split over all devices."""
+  """The global batch, split over all devices, from the rows of this process."""
   return {k: jax.make_array_from_process_local_data(sharded(mesh), v) for k, v in batch.items()}

@@ -8,8 +8,6 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from cnn_zoo.errors import UserError, check_name
-
 
 def _is_kernel(params):
   """Which parameters weight decay applies to: kernels, not biases and the vectors of normalisation layers."""
@@ -44,23 +42,36 @@ def _adamw(s, learning_rate, clip):
 
 
 def _lamb(s, learning_rate, clip):
-  """Layer-wise adaptation for large batches (You et al. 2020)."""
+  """Layer-wise adaptation for large batches (You et al. 2020).
+
+  What is not decayed takes no trust ratio, as in timm: a bias starts at zero, where its norm would keep it.
+  """
   adam = _flat(clip, optax.scale_by_adam(s.momentum, s.decay, s.epsilon))
-  return optax.chain(adam, _decay(s), optax.scale_by_trust_ratio(), optax.scale_by_learning_rate(learning_rate))
+  trust_ratio = optax.masked(optax.scale_by_trust_ratio(), _is_kernel)
+  return optax.chain(adam, _decay(s), trust_ratio, optax.scale_by_learning_rate(learning_rate))
 
 
-_OPTIMIZERS = {"sgd": _sgd, "rmsprop": _rmsprop, "adamw": _adamw, "lamb": _lamb}
+OPTIMIZERS = {"sgd": _sgd, "rmsprop": _rmsprop, "adamw": _adamw, "lamb": _lamb}
+"""What `config.optimizer.name` may be: functions of (config.optimizer, learning rate, clipping)."""
 
 
 def create_optimizer(settings: ConfigDict, learning_rate: jax.Array | float) -> optax.GradientTransformation:
   """The optimizer that `config.optimizer` describes; the gradient is first clipped by its global norm.
 
-  The learning rate may be traced: a training step makes its optimizer anew from the rate that it is given, so what is
-  compiled knows no schedule and no length of training.
+  Args:
+    settings: config.optimizer, as `cnn_zoo.training.settings.check` allows it.
+    learning_rate: a scalar, which may be traced: a training step makes its optimizer from the rate that it is given,
+      so that the compiled program depends neither on the schedule nor on the length of training.
+
+  Returns:
+    A transformation whose `update` needs the parameters.
+
+  >>> from cnn_zoo.training.settings import default_config
+  >>> params = {"kernel": jax.numpy.ones((2, 2)), "bias": jax.numpy.zeros(2)}
+  >>> optimizer = create_optimizer(default_config().optimizer, learning_rate=0.1)
+  >>> updates, state = optimizer.update(params, optimizer.init(params), params)
+  >>> [round(float(x), 3) for x in updates["kernel"][0]]
+  [-0.1, -0.1]
   """
-  check_name("config.optimizer.name", settings.name, _OPTIMIZERS)
-  for field in ("weight_decay", "clip_norm"):
-    if settings[field] < 0:
-      raise UserError(f"config.optimizer.{field}={settings[field]} must not be below 0")
   clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity()
-  return _OPTIMIZERS[settings.name](settings, learning_rate, clip)
+  return OPTIMIZERS[settings.name](settings, learning_rate, clip)

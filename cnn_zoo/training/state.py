@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 
 @jax.tree_util.register_dataclass
@@ -34,30 +33,17 @@ class TrainState:
 
 
 def tensor_name(path: Sequence) -> str:
-  """The name of an array of {"params", "batch_stats"} by its path there, as "blocks.3.expand.kernel"."""
+  """The name of an array of {"params", "batch_stats"}, such as "blocks.3.expand.kernel", from its path."""
   return ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path[1:])
 
 
 def tensor_shapes(weights: dict) -> dict[str, tuple[int, ...]]:
-  """{name: shape} of all arrays of {"params", "batch_stats"}, whether numbers are in them or shapes alone."""
+  """{name: shape} of all arrays of {"params", "batch_stats"}, of numbers or of shapes alone."""
   return {tensor_name(path): tuple(x.shape) for path, x in jax.tree.leaves_with_path(weights)}
 
 
-class Network:
-  """A model taken apart: its graph, which is code, and its arrays, which the state holds."""
-
-  def __init__(self, model: nnx.Module):
-    """Takes `model` apart; `params` and `batch_stats` are its initial arrays."""
-    self._graph, *states = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
-    self.params, self.batch_stats, self._rest = map(nnx.to_pure_dict, states)
-
-  def module(self, params: Any, batch_stats: Any) -> nnx.Module:
-    """The model put together from these arrays, in training mode."""
-    return nnx.merge(self._graph, params, batch_stats, self._rest)
-
-
 def as_floats(sums: dict[str, Any]) -> dict[str, Any]:
-  """A task's sums as training adds them up over steps: float32, for counts of many steps outgrow int32."""
+  """Sums as training adds them up over steps: float32, because counts over many steps can exceed int32."""
   return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), sums)
 
 
@@ -66,8 +52,9 @@ def zero_metrics(zero_sums: dict[str, Any]) -> dict[str, Any]:
   return as_floats({**zero_sums, **STEP_SUMS})
 
 
-STEP_SUMS = {"grad_norm": np.float32(0), "steps": np.float32(0)}
-"""What is summed over steps besides the task's own sums over examples."""
+STEP_SUMS = dict.fromkeys(("grad_norm", "steps", "not_finite"), np.float32(0))
+"""What is summed over steps, besides the task's sums over examples: the norm of the gradient, one, and whether a number
+of the state is not finite."""
 
 
 def initial_state(

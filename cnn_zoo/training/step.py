@@ -1,28 +1,47 @@
-"""A step of training, in its two parts, and one of evaluation, as pure functions for `jax.jit`.
+"""A step of training and one of evaluation, as pure functions for `jax.jit`."""
 
-Gradient and update are two programs, not one, because a CPU spends most of a minute on compiling both: the small one
-compiles while the large one is still being traced. Between them go the gradients, which exist in either case.
-"""
-
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
+from ml_collections import ConfigDict
 
 from cnn_zoo.layers import set_noise
 from cnn_zoo.tasks import normalize
+from cnn_zoo.training.network import Network
 from cnn_zoo.training.optimizers import create_optimizer
-from cnn_zoo.training.state import Network, TrainState, as_floats
+from cnn_zoo.training.state import TrainState, as_floats
 
 
-def make_gradient(network: Network, task: ModuleType, config, dtype):
-  """The function (params, batch_stats, seed, step, batch) -> (gradient, batch_stats, sums), of the global batch.
+def make_train_step(network: Network, task: ModuleType, config: ConfigDict, dtype: Any) -> Callable:
+  """The function (state, seed, batch, learning_rate) -> the state after one more step.
 
-  Its randomness is a function of the seed and the step; being arguments, neither makes it another program to compile.
+  Its randomness is a function of the seed and the step. Seed and learning rate are arguments, so that they do not
+  change the compiled program. Gradient and update are one program, because two are not faster (docs/benchmarks.md).
+
+  Args:
+    network: the model.
+    task: one of `cnn_zoo.tasks`.
+    config: the run's configuration.
+    dtype: of the inputs of the model.
   """
+  gradient = _make_gradient(network, task, config, dtype)
+
+  def train_step(state: TrainState, seed, batch, learning_rate) -> TrainState:
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    grads, batch_stats, sums = gradient(state.params, state.batch_stats, key, batch)
+    return _update(config, state, grads, batch_stats, sums, learning_rate)
+
+  return train_step
+
+
+def _make_gradient(network, task, config, dtype):
+  """The function (params, batch_stats, key, batch) -> (gradient, batch_stats, sums), of the global batch."""
 
   def loss_and_sums(params, batch_stats, key, batch):
     module = network.module(params, batch_stats)
@@ -35,66 +54,66 @@ def make_gradient(network: Network, task: ModuleType, config, dtype):
 
   gradient = jax.grad(loss_and_sums, has_aux=True)
 
-  def whole(params, batch_stats, seed, step, batch):
-    key = jax.random.fold_in(jax.random.key(seed), step)
+  def of_whole(params, batch_stats, key, batch):
     grads, (batch_stats, sums) = gradient(params, batch_stats, key, batch)
     return grads, batch_stats, sums
 
-  def in_parts(params, batch_stats, seed, step, batch):
+  def of_parts(params, batch_stats, key, batch):
     """The mean gradient over `config.accumulate` parts of the batch, one after another."""
-    key = jax.random.fold_in(jax.random.key(seed), step)
     parts = config.accumulate
 
     def split(x):  # part i takes every parts-th row, so that each device keeps its own rows
       return jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0)
 
-    def add(a, b):
-      return jax.tree.map(jnp.add, a, b)
-
-    def one(carry, part):
+    def add_part(carry, part):
       batch_stats, total, sums, index = carry
-      grads, (batch_stats, more) = gradient(params, batch_stats, jax.random.fold_in(key, index), part)
-      return (batch_stats, add(total, grads), add(sums, more), index + 1), None
+      grads, batch_stats, more = of_whole(params, batch_stats, jax.random.fold_in(key, index), part)
+      return (batch_stats, *jax.tree.map(jnp.add, (total, sums), (grads, more)), index + 1), None
 
     batch = jax.tree.map(split, batch)
-    first = jax.tree.map(lambda x: x[0], batch)
-    shapes = jax.eval_shape(gradient, params, batch_stats, key, first)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes[0], shapes[1][1]))
-    (batch_stats, total, sums, _), _ = jax.lax.scan(one, (batch_stats, *zeros, 0), batch)
+    shapes = jax.eval_shape(of_whole, params, batch_stats, key, jax.tree.map(lambda x: x[0], batch))
+    total, _, sums = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    (batch_stats, total, sums, _), _ = jax.lax.scan(add_part, (batch_stats, total, sums, 0), batch)
     return jax.tree.map(lambda g: g / parts, total), batch_stats, sums
 
-  return in_parts if config.accumulate > 1 else whole
+  return of_parts if config.accumulate > 1 else of_whole
 
 
-def make_update(config):
-  """The function (state, gradient, batch_stats, sums, learning_rate) -> the state after the step."""
+def _update(config, state, grads, batch_stats, sums, learning_rate):
+  """The state after the step of this gradient."""
+  optimizer = create_optimizer(config.optimizer, learning_rate)
+  updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
+  params = optax.apply_updates(state.params, updates)
+  sums |= {
+    "grad_norm": jnp.linalg.norm(ravel_pytree(grads)[0]),
+    "steps": 1,
+    "not_finite": ~_is_finite((params, batch_stats, optimizer_state)),
+  }
+  new = TrainState(
+    step=state.step + 1,
+    params=params,
+    batch_stats=batch_stats,
+    optimizer=optimizer_state,
+    ema=_average(state.ema, {"params": params, "batch_stats": batch_stats}, config.ema_decay, state.step),
+    metrics=jax.tree.map(jnp.add, state.metrics, as_floats(sums)),
+  )
+  return jax.tree.map(lambda new, old: new.astype(old.dtype), new, state)  # some are float64 with jax_enable_x64
 
-  def update(state: TrainState, grads, batch_stats, sums, learning_rate) -> TrainState:
-    optimizer = create_optimizer(config.optimizer, learning_rate)
-    updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
-    params = optax.apply_updates(state.params, updates)
-    sums |= {"grad_norm": jnp.linalg.norm(ravel_pytree(grads)[0]), "steps": jnp.ones((), jnp.float32)}
-    return TrainState(
-      step=state.step + 1,
-      params=params,
-      batch_stats=batch_stats,
-      optimizer=optimizer_state,
-      ema=_average(state.ema, {"params": params, "batch_stats": batch_stats}, config.ema_decay, state.step),
-      metrics=jax.tree.map(jnp.add, state.metrics, sums),
-    )
 
-  return update
+def _is_finite(tree):
+  """Whether all numbers are; an update can overflow although the loss is finite."""
+  return jnp.isfinite(ravel_pytree(tree)[0]).all()
 
 
 def _average(ema, new, decay, step):
   """Moves the averages towards the new arrays; faster at first, so that the start is forgotten (as TensorFlow does)."""
   if not ema:
     return ema
-  decay = jnp.minimum(decay, (1 + step) / (10 + step))
+  decay = jnp.minimum(decay, (1 + step) / (10 + step)).astype(jnp.float32)
   return jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, ema, new)
 
 
-def make_answer(network: Network, config, dtype):
+def make_answer(network: Network, config: ConfigDict, dtype: Any) -> Callable:
   """The function (params, batch_stats, inputs) -> logits, in evaluation mode, of inputs as a batch has them."""
 
   def answer(params, batch_stats, inputs):
@@ -105,7 +124,7 @@ def make_answer(network: Network, config, dtype):
   return answer
 
 
-def make_eval_step(network: Network, task: ModuleType, config, dtype):
+def make_eval_step(network: Network, task: ModuleType, config: ConfigDict, dtype: Any) -> Callable:
   """The function (params, batch_stats, batch) -> sums over the examples of the batch that are not padding."""
   answer = make_answer(network, config, dtype)
 

@@ -1,4 +1,4 @@
-"""The embedded digits, prepared once per session."""
+"""The embedded digits, prepared once per session, and a folder for archives."""
 
 import pytest
 
@@ -14,3 +14,11 @@ def directory(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def digits(directory) -> Dataset:
   return open_dataset(make_settings(directory=directory))
+
+
+@pytest.fixture
+def manual(tmp_path):
+  """The folder for archives downloaded by hand."""
+  path = tmp_path / "archives"
+  path.mkdir()
+  return path

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import json
 import pickle
@@ -9,26 +10,24 @@ import numpy as np
 import pytest
 
 from cnn_zoo.data import (
-  DATASETS,
+  SPECS,
   CorruptRecordError,
-  Dataset,
   dataset_info,
+  evaluation_batches,
   input_shape,
   list_datasets,
   open_dataset,
-  test_batches,
   train_batches,
 )
-from cnn_zoo.data.datasets import Records
-from cnn_zoo.data.embedded import EMBEDDED
+from cnn_zoo.data.datasets import Part, Records, held_out_indices
 from cnn_zoo.errors import UserError
 from tests.helpers import ROOT
-from tests.helpers.tiny_datasets import KINDS, make_settings
+from tests.helpers.tiny_datasets import KINDS, make_dataset, make_settings
 
 
 def test_digits(digits):
-  assert (digits.name, digits.num_classes, digits.channels) == ("digits", 10, 1)
-  assert digits.class_names == tuple("0123456789")
+  assert (digits.name, digits.info.num_classes, digits.info.channels) == ("digits", 10, 1)
+  assert digits.info.class_names == tuple("0123456789")
   assert (digits.num_train, digits.num_test) == (len(digits.train), len(digits.test)) == (1437, 360)
 
 
@@ -38,14 +37,76 @@ def test_sources_can_be_pickled(digits):
   assert len(pickle.dumps(digits)) < 10_000  # and quickly
 
 
+# The first records of `digits` that are held out, a choice that never changes.
+HELD_OUT = [0, 1, 8, 26, 42, 47, 58, 78]
+
+
+def test_a_share_of_the_training_records_is_held_out(directory, digits):
+  """Every training record is in one part, whatever is fixed stays fixed, and classes are about as frequent."""
+  settings = make_settings(directory=directory, validation=0.1)
+  dataset = open_dataset(settings)
+  assert (dataset.num_train, dataset.num_validation, dataset.num_test) == (1293, 144, 360)
+  assert (digits.validation, digits.num_validation) == (None, 0)
+  held_out = dataset.validation.indices.tolist()
+  assert held_out[:8] == HELD_OUT
+  assert sorted([*held_out, *dataset.train.indices.tolist()]) == list(range(1437))
+  for part in (dataset.train, dataset.validation):
+    assert [part[5], part[-1]] == [digits.train[part.indices[5]], digits.train[part.indices[-1]]]
+  assert list(dataset.test)[:3] == list(digits.test)[:3]
+  counts = np.bincount([record["label"] for record in dataset.validation])
+  assert len(counts) == 10 and counts.min() >= 7 and counts.max() <= 22
+
+
+def test_a_larger_share_holds_out_the_same_records_and_more():
+  small, large = (set(held_out_indices(1000, share).tolist()) for share in (0.1, 0.3))
+  assert len(small) == 100 and len(large) == 300 and small < large
+  assert len(held_out_indices(5, 0.01)) == 1
+  with pytest.raises(UserError, match=r"config.data.validation=0.9 leaves none of 3 training examples"):
+    held_out_indices(3, 0.9)
+
+
+def test_a_dataset_with_parts_can_be_pickled(directory):
+  dataset = open_dataset(make_settings(directory=directory, validation=0.1))
+  data = pickle.dumps(dataset)
+  assert len(data) < 10_000
+  copy = pickle.loads(data)
+  assert copy.validation[3] == dataset.validation[3] and copy.train.indices.tolist() == dataset.train.indices.tolist()
+
+
+def test_corrupt_records_of_a_part_are_named_as_in_the_files():
+  records = [*make_dataset(10).train]
+  validation, train = (Part(records, 0.3, held_out) for held_out in (True, False))
+  dataset = dataclasses.replace(make_dataset(10), train=train, validation=validation)
+  for broken in (int(validation.indices[1]), int(train.indices[1])):
+    records[broken]["image"] = b""
+    with pytest.raises(CorruptRecordError, match=f"record {broken} of dataset 'tiny', split 'train', cannot be read"):
+      list(evaluation_batches(dataset, make_settings(), split="validation", batch_size=3))
+      next(train_batches(dataset, make_settings(), seed=0, batch_size=7))
+    records[broken]["image"] = records[int(train.indices[0])]["image"]
+
+
+def test_evaluation_of_either_split(directory):
+  settings = make_settings(directory=directory, validation=0.1)
+  dataset = open_dataset(settings)
+  for split in ("validation", "test"):
+    batches = list(evaluation_batches(dataset, settings, split=split, batch_size=100))
+    labels = np.concatenate([batch["label"][batch["mask"]] for batch in batches])
+    assert labels.tolist() == [record["label"] for record in getattr(dataset, split)]
+  with pytest.raises(UserError, match="split='train' is not known; valid: test, validation"):
+    evaluation_batches(dataset, settings, split="train", batch_size=100)
+  without = make_dataset()
+  with pytest.raises(UserError, match=r"split='validation' is empty: dataset 'tiny' was opened with config.data.val"):
+    evaluation_batches(without, settings, split="validation", batch_size=100)
+
+
 def test_names():
-  assert {kind: [name for name in list_datasets() if DATASETS[name][3] == kind] for kind in KINDS} == {
-    "image": ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "imagenet", "imagenette"],
+  assert {kind: [name for name in list_datasets() if SPECS[name].kind == kind] for kind in KINDS} == {
+    "image": ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "imagenette", "imagenet"],
     "waveform": ["waveforms", "speech_commands"],
     "clip": ["moving_digits", "ucf101"],
     "scene": ["digit_scenes", "oxford_iiit_pet"],
   }
-  with pytest.raises(UserError, match=r"data.name='imagnet' is not known; did you mean imagenet"):
+  with pytest.raises(UserError, match=r"config.data.name='imagnet' is not known; did you mean imagenet"):
     open_dataset(make_settings(name="imagnet"))
 
 
@@ -53,7 +114,7 @@ def test_names():
   ("name", "num_classes", "channels", "task", "kind", "first_class", "sample_rate", "shape"),
   [
     ("digits", 10, 1, "classification", "image", "0", None, (8, 8, 1)),
-    ("imagenet", 1000, 3, "classification", "image", "n01440764", None, (8, 8, 3)),
+    ("imagenet", 1000, 3, "classification", "image", "tench", None, (8, 8, 3)),
     ("waveforms", 10, 1, "classification", "waveform", "sine", 8000, (40, 1)),
     ("speech_commands", 12, 1, "classification", "waveform", "down", 16000, (40, 1)),
     ("moving_digits", 8, 1, "classification", "clip", "right", None, (3, 8, 8, 1)),
@@ -65,12 +126,13 @@ def test_names():
 def test_what_is_known_before(tmp_path, name, num_classes, channels, task, kind, first_class, sample_rate, shape):
   """Of datasets that are not there, without TensorFlow, which the builders of audio and video ask for."""
   settings = make_settings(name=name, directory=str(tmp_path))
-  info = dataset_info(settings, prepared=name in EMBEDDED)
+  info = dataset_info(settings, prepared=SPECS[name].embedded)
   assert info[:4] == (num_classes, channels, task, kind)
   assert (len(info.class_names), info.class_names[0], info.sample_rate) == (num_classes, first_class, sample_rate)
   assert input_shape(settings, info) == shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "sizes", "augmentation"),
   [
@@ -84,12 +146,13 @@ def test_embedded_datasets_are_prepared_on_first_use(tmp_path, monkeypatch, name
   monkeypatch.setattr(module, sizes, {"train": 5, "test": 3})
   settings = make_settings(name=name, directory=str(tmp_path), **augmentation)
   info, dataset = dataset_info(settings), open_dataset(settings)
-  assert (dataset.num_train, dataset.num_test, dataset.task) == (5, 3, info.task)
-  assert dataset.class_names == info.class_names
+  assert (dataset.num_train, dataset.num_test, dataset.info.task) == (5, 3, info.task)
+  assert dataset.info.class_names == info.class_names
   batch = next(train_batches(dataset, settings, seed=0, batch_size=5))
   assert batch["input"].shape == (5, *input_shape(settings, info)) and batch["input"].any()
   in_process, workers = (
-    list(test_batches(dataset, make_settings(**{**settings, "workers": workers}), batch_size=2)) for workers in (0, 1)
+    list(evaluation_batches(dataset, make_settings(**{**settings, "workers": workers}), split="test", batch_size=2))
+    for workers in (0, 1)
   )
   for a, b in zip(in_process, workers, strict=True):
     np.testing.assert_equal(a, b)
@@ -101,18 +164,18 @@ def test_a_record_that_is_no_record(digits):
       return {}
 
   records = Records([b"no record"], Features())
-  broken = Dataset(**{**digits.__dict__, "train": records, "num_train": 1})
+  broken = dataclasses.replace(digits, train=records)
   with pytest.raises(CorruptRecordError, match="record 0 of dataset 'digits', split 'train', cannot be read: "):
     next(train_batches(broken, make_settings(), seed=0, batch_size=1))
 
 
-@pytest.mark.parametrize("name", [name for name in list_datasets() if name not in EMBEDDED])
+@pytest.mark.parametrize("name", [name for name in list_datasets() if not SPECS[name].embedded])
 def test_what_is_not_prepared_says_how_to(tmp_path, name):
   with pytest.raises(UserError) as error:
     open_dataset(make_settings(name=name, directory=str(tmp_path)))
   message = str(error.value)
   command = f"python scripts/prepare_data.py {name} --directory={tmp_path}"
-  assert message.startswith(f"data.name='{name}' is not prepared in {tmp_path}; run: {command}")
+  assert message.startswith(f"config.data.name='{name}' is not prepared in {tmp_path}; run: {command}")
   assert "\n" not in message
   archives = "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar in DIR"
   assert (archives in message) == (name == "imagenet")
@@ -141,6 +204,7 @@ def test_files_of_another_kind(tmp_path, digits, directory, change):
     open_dataset(make_settings(directory=str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_import_is_quick():
   """TFDS and scikit-learn take a second each, which nothing but opening and preparing a dataset should wait for."""
   code = "import sys, cnn_zoo.data; print([name for name in ('tensorflow_datasets', 'sklearn') if name in sys.modules])"

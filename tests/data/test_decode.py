@@ -65,6 +65,71 @@ def test_orientation_tags_are_ignored():
     assert decode_image(pillow(smooth(20, 30), "RGB", format=format, exif=exif), 3).shape == (20, 30, 3)
 
 
+def test_a_large_photograph_is_upright(monkeypatch):
+  """Larger than Pillow opens without complaint."""
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  data = pillow(smooth(20, 30), "RGB", format="jpeg", exif=exif)
+  assert decode_image(data, 3, upright=True).shape == (30, 20, 3)
+
+
+# Files of a black stroke on transparent ground, of which the colour is black in one of a pair and red in the other.
+TRANSPARENT = {
+  "rgba.png": ("RGBA", {"format": "png"}),
+  "gray and alpha.png": ("LA", {"format": "png"}),
+  "webp": ("RGBA", {"format": "webp", "lossless": True, "exact": True}),
+  "tiff": ("RGBA", {"format": "tiff"}),
+}
+
+
+@pytest.mark.parametrize("case", TRANSPARENT)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_transparent_images_are_composited_on_white(case, channels):
+  mode, options = TRANSPARENT[case]
+  image = np.zeros((6, 6, 4), np.uint8)
+  image[2:4, :, 3] = 255
+  image[4, :, 3] = 127
+  decoded = []
+  for hidden in ((0, 0, 0), (255, 0, 0)):
+    image[:2, :, :3] = hidden
+    decoded.append(decode_image(pillow(image, mode, **options), channels))
+  for result in decoded:
+    assert result.shape == (6, 6, channels) and result.dtype == np.uint8
+    assert np.unique(result[:2]) == 255 and not result[2:4].any()
+    assert (result[4] == 128).all() and np.unique(result[5]) == 255
+
+
+@pytest.mark.parametrize("transparency", [0, bytes([0, 255])])
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_transparent_colours_are_composited_on_white(mode, transparency):
+  """Of a palette, or one that the header of a PNG names."""
+  image = Image.new("P", (4, 4), 1)
+  image.putpalette([0, 0, 0, 10, 200, 30])
+  image.paste(0, (0, 0, 4, 2))
+  if mode != "P":
+    image, transparency = image.convert(mode), 0 if mode == "L" else (0, 0, 0)
+  data = io.BytesIO()
+  image.save(data, format="png", transparency=transparency)
+  result = decode_image(data.getvalue(), 3)
+  assert np.unique(result[:2]) == 255
+  assert result[2:].reshape(-1, 3).tolist() == [list(image.convert("RGB").getpixel((0, 3)))] * 8
+
+
+def test_a_transparent_image_that_is_too_large(monkeypatch):
+  """It is refused; what is under transparency never shows."""
+  data = pillow(np.zeros((6, 6, 4), np.uint8), "RGBA", format="png")
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+  with pytest.raises(CorruptRecordError, match="an image that may be transparent is too large: Image size"):
+    decode_image(data, 3)
+
+
+def test_a_cut_off_transparent_image():
+  data = pillow(np.random.default_rng(0).integers(0, 256, (40, 40, 4), dtype=np.uint8), "RGBA", format="png")
+  with pytest.raises(CorruptRecordError, match="not a complete image"):
+    decode_image(data[:-300], 3)
+
+
 def test_stray_bytes_in_a_jpeg_are_forgiven():
   data = simplejpeg.encode_jpeg(smooth(60, 80), quality=95)
   data = data[:20] + b"\x11\x22\x33" + data[20:]  # after the first segment

@@ -2,13 +2,8 @@
 
 import pytest
 
-from cnn_zoo import data
 from cnn_zoo.describe.least_input import least_input
-from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
-from cnn_zoo.training.mesh import create_mesh
-from cnn_zoo.training.programs import Programs
-from tests.helpers import runner
 
 SQUARE = ("image_size", "image_size")
 
@@ -38,21 +33,3 @@ def test_each_axis_by_itself():
 
 def test_what_larger_inputs_would_not_help_is_not_explained():
   assert least_input(abstract_model("lenet5", in_channels=1), (40, 40, 1), SQUARE) is None
-
-
-def test_a_configuration_is_told_the_layer_and_the_least_size():
-  config = runner.load("vgg11", **{"data.image_size": 20})
-  programs = Programs(config, create_mesh())
-  with pytest.raises(UserError) as error:
-    programs.compile_train_step()
-  assert str(error.value) == (
-    "config.data.image_size=20 is too small for config.model.name='vgg11': nothing would be left for pooling in layer "
-    "stages.4; valid: config.data.image_size of at least 32"
-  )
-
-
-@pytest.mark.parametrize("kind", ["image", "scene", "clip", "waveform"])
-def test_fields_of_every_axis(kind):
-  settings = runner.load("lenet5").data
-  info = data.DatasetInfo(10, 1, "classification", kind, ())
-  assert len(data.size_fields(kind)) == len(data.input_shape(settings, info)) - 1

@@ -131,7 +131,7 @@ def test_formats():
   assert list(csv.reader(io.StringIO(table.to_csv()))) == lines
   loaded = json.loads(table.to_json())
   assert loaded["columns"] == lines[0] and loaded["rows"] == lines[1:] and "2019" in loaded["title"]
-  assert table.to_markdown().splitlines()[3] == "| 2 | MBConv1, k3x3 | 112x112 | 16 | 1 |"
+  assert table.to_markdown().splitlines()[3] == "| 2     | MBConv1, k3x3          | 112x112    | 16        | 1       |"
   assert str(table).startswith(loaded["title"]) and "MBConv6, k5x5" in str(table)
 
 

@@ -1,4 +1,4 @@
-"""Receptive fields against what really reaches an output: a NaN in the input makes all that depends on it NaN."""
+"""Receptive fields compared with propagated NaNs: a NaN in the input makes every output that depends on it NaN."""
 
 import functools
 from unittest import mock
@@ -11,9 +11,11 @@ from flax import nnx
 
 from cnn_zoo import create_convolution, create_model, describe
 from cnn_zoo.convolutions import lowering
-from cnn_zoo.describe.receptive_fields import Walk, whole_input
+from cnn_zoo.describe.receptive_fields import Walk
 from cnn_zoo.describe.tracing import trace
+from cnn_zoo.describe.views import whole_input
 from cnn_zoo.layers import (
+  ConvNorm,
   adaptive_average_pool,
   average_pool,
   global_average_pool,
@@ -25,7 +27,7 @@ from cnn_zoo.layers import (
 from cnn_zoo.layers.shifted_max_pool import shifted_max_pool
 from cnn_zoo.layers.upsampling import INTERPOLATIONS
 from cnn_zoo.models import abstract_model, convnext, densenet, googlenet, resnet, resnetv2, xception
-from cnn_zoo.models.efficientnet import MBConv
+from cnn_zoo.models.efficientnet import MBConv, unit_of
 
 RNGS = nnx.Rngs(0)
 CHANNELS = 4
@@ -33,7 +35,7 @@ ONE = {"rank": 1, "rngs": RNGS}
 
 
 class Chain(nnx.Module):
-  """Modules and functions one after another."""
+  """Modules and functions in sequence."""
 
   def __init__(self, *parts):
     self.layers = nnx.List([part for part in parts if isinstance(part, nnx.Module)])
@@ -59,8 +61,8 @@ def reached(model, shape, axis):
   model.eval()
   each = [shape[axis], *(shape[axis] if i == axis else 1 for i in range(len(shape)))]
   bad = np.where(np.eye(shape[axis], dtype=bool), np.nan, 0).reshape(each)
-  # Other convolutions compute with sums of inputs, and XLA's own maximum over windows loses NaN on a CPU.
-  with lowering("lax"), mock.patch.object(pooling, "choose", lambda *_: shifted_max_pool):
+  # The other lowerings of convolutions compute with sums of inputs, and XLA's maximum over windows loses NaNs on a CPU.
+  with lowering("lax"), mock.patch.object(pooling, "_xla_max_pool", shifted_max_pool):
     y = np.isnan(jax.jit(model)(jnp.full((shape[axis], *shape), 0.1) + bad))
   kept = (0, axis + 1) if y.ndim == len(shape) + 1 else (0,)
   return y.any(tuple(i for i in range(y.ndim) if i not in kept)).reshape(shape[axis], -1)
@@ -110,7 +112,7 @@ CASES = {
     lambda x: jax.lax.fori_loop(0, 2, lambda _, y: y + y.mean(1, keepdims=True), x),
   ),
   "a running sum": (conv(strides=4), lambda x: jnp.cumsum(x[:, :4], 1)[:, -1]),
-  "an image-wide mean beside it": (
+  "an image-wide mean concatenated": (
     conv(padding="VALID"),
     lambda x: jnp.concatenate([x, 0 * x + x.mean(1, keepdims=True)], -1),
   ),
@@ -154,7 +156,7 @@ def test_whole_networks(name):
 
 
 def test_gates_do_not_count():
-  block = {"kernel": 5, "stride": 2, "expansion": 2, "epsilon": 1e-3, "stochastic_depth_rate": 0.0, **ONE}
+  block = {"kernel": 5, "stride": 2, "expansion": 2, "unit": unit_of(rngs=RNGS), "stochastic_depth_rate": 0.0, **ONE}
   gated, plain = Chain(MBConv(CHANNELS, 6, **block), conv_of(6)), Chain(MBConv(CHANNELS, 6, **block), conv_of(6))
   plain.layers[0].excite = Chain()
   steps, view = trace(gated, (48, CHANNELS))
@@ -210,7 +212,7 @@ def test_published():
   alexnet = layer_fields("alexnet")
   assert (alexnet["convolutions.4"], alexnet["max_pool_3"]) == ((163, 163), (195, 195))
   vgg = layer_fields("vgg16")
-  assert (vgg["stages.4.convolutions.2"], vgg["stages.4.max_pool"]) == ((196, 196), (212, 212))
+  assert (vgg["stages.4.units.2.conv"], vgg["stages.4.max_pool"]) == ((196, 196), (212, 212))
   assert layer_fields("mobilenet_v1")["blocks.12.norm"] == (315, 315)
 
 
@@ -218,7 +220,7 @@ class Slim(nnx.Module):
   """The trunk of a ResNet whose stages end with their stride, as in TensorFlow's slim, of which 483 is published."""
 
   def __init__(self, layers, rngs):
-    self.stem = resnet.convolution(3, 4, 7, stride=2, rank=2, rngs=rngs)
+    self.stem = ConvNorm(3, 4, (7, 7), strides=2, norm=None, activation=None, rngs=rngs)
     self.blocks, features = nnx.List(), 4
     for stage, count in enumerate(layers):
       for layer in range(count):

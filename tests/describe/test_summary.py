@@ -1,8 +1,8 @@
+"""The table of a model's layers."""
+
 import csv
 import io
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -12,11 +12,8 @@ from flax import nnx
 from cnn_zoo import create_model, describe
 from cnn_zoo.convolutions import Convolution
 from cnn_zoo.errors import UserError
-from cnn_zoo.layers import Linear, global_average_pool
+from cnn_zoo.layers import ConvNorm, Linear, global_average_pool
 from cnn_zoo.models import abstract_model, published_setting
-from tests.helpers import ROOT
-
-SCRIPT = ROOT / "scripts" / "describe.py"
 
 
 class Odd(nnx.Module):
@@ -95,7 +92,7 @@ def test_pooling_of_many_kinds():
 def test_stages():
   table = describe(abstract_model("resnet50"), (224, 224, 3))
   assert lines(table, "stages") == [
-    ("stem", "Convolution", (7, 7), (2, 2), (112, 112, 64), 1, (7, 7)),
+    ("stem", "ConvNorm", (7, 7), (2, 2), (112, 112, 64), 1, (7, 7)),
     ("max_pool", "max_pool", (3, 3), (2, 2), (56, 56, 64), 0, (11, 11)),
     ("stages.0.0-2", "3 x Bottleneck", (3, 3), (1, 1), (56, 56, 256), 9, (35, 35)),
     ("stages.1.0-3", "4 x Bottleneck", (3, 3), (2, 2), (28, 28, 512), 12, (91, 91)),
@@ -104,7 +101,7 @@ def test_stages():
     ("global_average_pool", "global_average_pool", (7, 7), (1, 1), (2048,), 0, (619, 619)),
     ("classifier", "Linear", None, None, (1000,), 1, (619, 619)),
   ]
-  assert table.depth == 50  # along the longest path: projections, which are beside it, are not layers of "50"
+  assert table.depth == 50  # along the longest path; projections, which are not on it, are not among the 50 layers
   for total in ("parameters", "multiply_adds", "activation_bytes"):
     assert sum(getattr(row, total) for row in table.stages) == getattr(table, total)
 
@@ -156,7 +153,7 @@ FAMILIES = (
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families(name):
-  """Its own stages cover all of it, and what it sees grows from row to row."""
+  """Its stages cover the whole model, and the receptive field grows from row to row."""
   setting = published_setting(name)
   model = abstract_model(name, in_channels=setting.input_shape[-1], num_classes=setting.num_classes)
   table = describe(model, setting.input_shape)
@@ -171,7 +168,7 @@ def test_rows_run_in_order_and_add_up():
   model = tiny()
   table = describe(model, (32, 32, 3))
   paths = [row.path for row in table.rows]
-  assert paths[:3] == ["stem", "stem_norm", "blocks.0.depthwise"] and paths[-1] == "classifier"
+  assert paths[:3] == ["stem.conv", "stem.norm", "blocks.0.depthwise.conv"] and paths[-1] == "classifier"
   norm = table.rows[1]
   assert (norm.type, norm.parameters, norm.multiply_adds, norm.output_shape) == ("BatchNorm", 16, 0, (16, 16, 8))
   assert table.parameters == sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param)))
@@ -209,7 +206,7 @@ def test_the_model_does_not_change():
   graph, before = nnx.split(model)
   describe(model, (32, 32, 3))
   again, after = nnx.split(model)
-  assert graph == again and not model.dropout.deterministic and type(model.stem) is Convolution
+  assert graph == again and not model.dropout.deterministic and type(model.stem) is ConvNorm
   jax.tree.map(
     lambda a, b: (
       np.testing.assert_array_equal(jax.random.key_data(a), jax.random.key_data(b))
@@ -257,63 +254,3 @@ def test_text_is_the_layers():
 def test_an_input_that_does_not_fit_is_refused(shape):
   with pytest.raises(UserError):
     describe(abstract_model("lenet5"), shape)
-
-
-def run(*arguments):
-  return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, cwd="/", check=False)
-
-
-def test_script():
-  result = run("--model=lenet5", "--format=csv")
-  assert result.returncode == 0, result.stderr
-  assert sum(int(row["parameters"]) for row in csv.DictReader(io.StringIO(result.stdout))) == 61_706
-  result = run("--model=efficientnet_b1", "--num_classes=10", "--input=64x48x1", "--format=json", "--rows=stages")
-  assert result.returncode == 0, result.stderr
-  table = json.loads(result.stdout)
-  assert table["input_shape"] == [64, 48, 1] and table["stages"][-1]["output_shape"] == [10]
-
-
-def test_script_of_a_configuration(tmp_path):
-  """The model that would be trained, on a dataset that need not be there."""
-  config = f"--config={ROOT}/configs/vgg11.py"
-  slot = "--config.model.convolution=grouped:groups=4,keep=stages.0"
-  directory = f"--config.data.directory={tmp_path}"
-  typed = [slot, "--config.model.hidden_features=16", "--config.dtype=bfloat16", directory, "--format=json"]
-  result = run(f"{config}:imagenet", *typed)
-  assert result.returncode == 0, result.stderr
-  table = json.loads(result.stdout)
-  assert table["input_shape"] == [224, 224, 3] and table["layers"][-1]["output_shape"] == [1000]
-  first, second, *_ = [row for row in table["layers"] if row["type"] == "Convolution"]
-  assert first["parameters"] == 9 * 3 * 64 + 64 and second["parameters"] == 9 * 64 * 128 // 4 + 128
-  assert first["activation_bytes"] == 224 * 224 * 64 * 2
-  result = run(config, directory, "--config.data.image_size=48", "--config.model.hidden_features=8", "--rows=stages")
-  assert result.returncode == 0, result.stderr
-  assert "48x48x1" in result.stdout.splitlines()[0] and "head" in result.stdout.splitlines()[-3]
-  assert not list(tmp_path.iterdir())
-
-
-def test_script_as_paper():
-  result = run("--model=efficientnet_b0", "--as=paper", "--format=markdown")
-  assert result.returncode == 0, result.stderr
-  assert result.stdout.splitlines()[-1] == "| 9 | Conv1x1 & Pooling & FC | 7x7 | 1280 | 1 |"
-
-
-LENET5 = f"--config={ROOT}/configs/lenet5.py"
-
-
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    ([], "give a model, --model=NAME, or --config=configs/NAME.py, one of both; models: alexnet"),
-    (["--model=lenet5", LENET5], "give a model, --model=NAME, or --config=configs/NAME.py, one of both"),
-    (["--model=lenet5", "--input=32x0x1"], "input='32x0x1' must be HEIGHTxWIDTHxCHANNELS"),
-    (["--model=vgg16", "--as=paper"], "model='vgg16' has no table of its paper; valid: googlenet_paper, resnet18"),
-    (["--model=resnet18", "--as=paper", "--input=32x32x3"], "--input does not go with --as=paper"),
-    ([LENET5, "--as=paper"], "--as=paper shows a model as it was published; give --model=NAME"),
-    ([LENET5, "--config.data.image_size=8"], "is too small for kernel_size=(5, 5)"),
-  ],
-)
-def test_script_mistakes(arguments, message):
-  result = run(*arguments)
-  assert result.returncode == 2 and result.stdout == ""
-  assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and message in result.stderr

@@ -1,6 +1,8 @@
-"""Made the files in weights/, with PyTorch 2.13 and safetensors 0.8: python make_weights.py."""
+"""Made tests/pretrained/weights/, with PyTorch 2.13 and safetensors 0.8: python -m tests.helpers.make_weights."""
 
+import argparse
 import collections
+import copy
 import os
 
 import torch
@@ -14,6 +16,26 @@ class Malicious:
 
   def __reduce__(self):
     return os.system, ("touch executed",)
+
+
+def training_checkpoint():
+  """What torchvision's and timm's training scripts save, after a step with momentum and averaged weights."""
+  torch.manual_seed(0)
+  model = torch.nn.Linear(2, 3)
+  ema = torch.optim.swa_utils.AveragedModel(model)
+  optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+  schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 2])
+  model(torch.ones(1, 2)).sum().backward()
+  optimizer.step()
+  schedule.step()
+  return {
+    "model": torch.nn.DataParallel(model).state_dict(),
+    "model_ema": ema.state_dict(),
+    "optimizer": copy.deepcopy(optimizer.state_dict()),
+    "lr_scheduler": schedule.state_dict(),
+    "epoch": 3,
+    "args": argparse.Namespace(lr=0.1, output_dir="out"),
+  }
 
 
 if __name__ == "__main__":
@@ -42,3 +64,4 @@ if __name__ == "__main__":
   for name, zipped in (("zip", True), ("legacy", False)):
     torch.save(state, folder / f"{name}.pth", _use_new_zipfile_serialization=zipped)
     torch.save(bad, folder / f"malicious_{name}.pth", _use_new_zipfile_serialization=zipped)
+    torch.save(training_checkpoint(), folder / f"checkpoint_{name}.pth", _use_new_zipfile_serialization=zipped)

@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 
 from cnn_zoo.convolutions import lowering
-from cnn_zoo.models import abstract_model, create_model
+from cnn_zoo.models import abstract_model, create_model, registry
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 
@@ -14,6 +14,12 @@ QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 def images(*sizes, batch=4, channels=3):
   """A batch [batch, *sizes, channels] of noise."""
   return jax.random.normal(jax.random.key(1), (batch, *sizes, channels))
+
+
+def shrink(monkeypatch, name, **fixed):
+  """Within a test, gives model `name` other values of the arguments that its registry entry fixes."""
+  entry = registry.entry(name)
+  monkeypatch.setitem(registry._MODELS, name, entry._replace(fixed={**entry.fixed, **fixed}))
 
 
 def traced_shape(name, *input_shape, **options):

@@ -11,6 +11,7 @@ import jax
 
 from cnn_zoo import command_line
 from cnn_zoo.training.checkpoints import Checkpoints
+from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.programs import Programs
 from tests.helpers import ROOT
@@ -71,6 +72,17 @@ def finish(process, code=0):
 
 def train_process(name, workdir, fields=(), code=0, **environment):
   return finish(start(arguments(name, workdir, dict(fields)), **environment), code)
+
+
+def save_untrained(workdir, name, fields, change=lambda state: state):
+  """The folder of a run that has not trained: its checkpoint holds the initial weights, changed by `change`."""
+  config, folder = load(name, **fields), RunFolder(workdir)
+  state = change(Programs(config, create_mesh(), prepared=False).initial_state())
+  checkpoints = Checkpoints(folder.checkpoints, keep=1, metric="top1")
+  checkpoints.save(1, state, {"config": config.to_dict(), "imported": None}, None)
+  checkpoints.close()
+  folder.write_config(config)
+  return folder.path
 
 
 def rows(workdir, split="train"):

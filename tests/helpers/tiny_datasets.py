@@ -4,7 +4,8 @@ import cv2
 import ml_collections
 import numpy as np
 
-from cnn_zoo.data import Dataset
+from cnn_zoo.data import KINDS as MODULES
+from cnn_zoo.data import Dataset, DatasetInfo
 
 KINDS = ("image", "waveform", "clip", "scene")
 
@@ -22,6 +23,7 @@ def make_settings(**overrides) -> ml_collections.ConfigDict:
   settings = {
     "name": "digits",
     "directory": None,
+    "validation": 0.0,
     "image_size": 8,
     "frames": 3,
     "samples": 40,
@@ -52,7 +54,8 @@ def make_dataset(num_train: int = 10, num_test: int = 10, channels: int = 3, kin
   records = [_record(rng, kind, channels, num_train) | {"label": index} for index in range(num_train + num_test)]
   test = [{**record, "label": index} for index, record in enumerate(records[num_train:])]
   names = tuple(str(index) for index in range(num_train))
-  return Dataset("tiny", num_train, channels, names, records[:num_train], test, num_train, num_test, kind)
+  info = DatasetInfo(num_train, channels, MODULES[kind].TASK, kind, names)
+  return Dataset("tiny", info, records[:num_train], test)
 
 
 def _record(rng: np.random.Generator, kind: str, channels: int, num_classes: int) -> dict:

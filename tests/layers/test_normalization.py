@@ -119,6 +119,29 @@ def test_configure():
   assert [(m.group_size, m.momentum) for m in model] == [(None, 0.99), (None, 0.99)]
 
 
+@pytest.mark.parametrize(
+  ("shape", "group_size"), [((1, 1, 1, 2), None), ((1, 2), None), ((4, 1, 1, 2), 1), ((4, 2), 1)], ids=str
+)
+def test_a_single_value_per_channel_is_refused_in_training(shape, group_size):
+  """Its variance is 0 and its normalised value 0, whatever the input; PyTorch refuses it too."""
+  layer = BatchNorm(2, group_size=group_size)
+  message = r"more than one value per channel in training: BatchNorm\(2\).* a larger config\.batch_size, "
+  message += rf"a smaller config\.accumulate, a config\.batch_norm\.group_size above 1 \(now {group_size}\)"
+  with pytest.raises(UserError, match=message) as error:
+    layer(jnp.ones(shape))
+  assert "\n" not in str(error.value)
+  np.testing.assert_array_equal(layer.variance[...], [1, 1])
+  layer.eval()
+  assert layer(jnp.ones(shape)).shape == shape
+
+
+def test_two_values_per_channel_are_normalised():
+  layer = BatchNorm(2, momentum=0.0)
+  y = layer(jnp.asarray([[[[1.0, 2.0]]], [[[7.0, 2.0]]]]))
+  np.testing.assert_allclose(y[:, 0, 0, 0], [-1, 1], atol=1e-5)
+  np.testing.assert_allclose(layer.variance[...], [18, 0], atol=1e-5)
+
+
 def test_forward_mode_in_evaluation():
   """Evaluation is affine: the tangent is the difference of two outputs."""
   layer = BatchNorm(3)

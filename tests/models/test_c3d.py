@@ -8,7 +8,15 @@ from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model, published_setting
 from cnn_zoo.models.c3d import Stage
+from tests.helpers.members import Member
 from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
+
+MEMBERS = {
+  "c3d": Member({3: 16}, {"width": 0.125, "hidden_features": 16}),
+}
+FEATURES = {
+  "C3D": "stage1 2, stage2 4, stage3 8, stage4 16, stage5 32",
+}
 
 TINY = {"num_classes": 5, "width": 0.125, "hidden_features": 16}
 
@@ -44,7 +52,7 @@ def test_figure_3():
   [
     (487, "clip", 79_991_015),  # Sports-1M
     (101, "clip", 78_409_573),  # UCF101
-    # Nine taps in place of 27, and 16 times 3 channels in the first layer.
+    # Nine taps instead of 27, and 16 times 3 channels in the first layer.
     (101, "frame", 78_409_573 - 18 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 256 + 256 * 512 + 3 * 512 * 512)),
     (101, "stack", 60_000_037),
   ],
@@ -87,16 +95,15 @@ class _Nothing(nnx.Module):
 def test_stacked_frames_are_channels():
   """Frame t's channel c is channel t * channels + c of what the first convolution sees."""
   model = create_model("c3d", view="stack", frames=3, in_channels=2, rngs=nnx.Rngs(0), **TINY)
-  model.stages, model.head = nnx.List(), _Nothing()
   x = images(3, 8, 9, batch=2, channels=2)
-  np.testing.assert_array_equal(model(x), jnp.concatenate([x[:, t] for t in range(3)], axis=-1))
+  np.testing.assert_array_equal(model._seen(x), jnp.concatenate([x[:, t] for t in range(3)], axis=-1))
 
 
 def test_a_stage_in_numpy():
   """Convolutions, and pooling whose last window may reach beyond the map."""
   stage = Stage(2, (3, 3), (1, 2, 2), batch_norm=False, rngs=nnx.Rngs(0))
   y = np.asarray(images(2, 5, 6, batch=2, channels=2), np.float64)
-  for conv in stage.convolutions:
+  for conv in (unit.conv for unit in stage.units):
     conv.bias.set_value(jax.random.normal(jax.random.key(3), (3,)))
     padded = np.pad(y, [(0, 0), (1, 1), (1, 1), (1, 1), (0, 0)])
     patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3, 3), (1, 2, 3))
@@ -121,11 +128,11 @@ def test_clips_of_other_sizes(sizes, last):
   assert table.layers[-1].output_shape == (5,) and table.parameters == described((16, 112, 112, 1), **TINY).parameters
 
 
-def test_what_is_left_of_time_is_averaged():
+def test_the_last_time_steps_are_averaged():
   model = create_model("c3d", rngs=nnx.Rngs(0), **TINY)
-  model.stages, model.head = nnx.List(), _Nothing()
+  model.head = _Nothing()
   x = images(3, 4, 4, batch=2, channels=64)
-  np.testing.assert_allclose(model(x), (x[:, 0] + x[:, 1] + x[:, 2]) / 3, atol=1e-6)
+  np.testing.assert_allclose(model.logits(x), (x[:, 0] + x[:, 1] + x[:, 2]) / 3, atol=1e-6)
 
 
 def test_options():
@@ -139,7 +146,7 @@ def test_options():
 
 def test_initial_values():
   model = create_model("c3d", num_classes=10, width=0.25, hidden_features=256, rngs=nnx.Rngs(0))
-  layers = [convolution for stage in model.stages for convolution in stage.convolutions]
+  layers = [unit.conv for stage in model.stages for unit in stage.units]
   for layer in (*layers, *model.head.hidden, model.head.classifier):
     fan_in = np.prod(layer.kernel.shape[:-1])
     assert np.std(layer.kernel[...]) == pytest.approx((2 / fan_in) ** 0.5, rel=0.06)
@@ -155,8 +162,8 @@ def test_bfloat16_computes_in_bfloat16_and_answers_in_float32():
   assert logits.dtype == jnp.float32 and 0 < np.abs(logits - exact).max() < 0.1 * np.abs(exact).max()
 
 
-@pytest.mark.parametrize("options", [{}, {"view": "stack", "frames": 4, "batch_norm": True}], ids=str)
-def test_training(options):
+def test_training_of_stacked_frames():
+  options = {"view": "stack", "frames": 4, "batch_norm": True}
   check_training("c3d", images(4, 16, 16, batch=2), width=0.125, hidden_features=16, **options)
 
 

@@ -4,13 +4,26 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_zoo import create_model, describe
+from cnn_zoo import describe
 from cnn_zoo.errors import UserError
-from cnn_zoo.models import abstract_model, deeplab, resnet
+from cnn_zoo.models import abstract_model, deeplab
 from cnn_zoo.models.deeplab import DeepLabHead, Pyramid
 from cnn_zoo.models.fcn import FCNHead
 from tests.helpers import golden
-from tests.helpers.model_checks import check_gradients, images
+from tests.helpers.members import RESNET, Member, one_block, ranks
+from tests.helpers.model_checks import images
+
+MEMBERS = {
+  "deeplabv3_resnet50": Member(
+    ranks(33),
+    fixed=one_block("resnet50"),
+    tables=RESNET | {"deeplab.CHANNELS": 8, "deeplab.RATES": {8: (1, 2, 3)}},  # rates whose taps lie inside the map
+    quick=False,
+  ),
+}
+FEATURES = {
+  "DeepLabV3": "conv1 2, conv2 4, conv3 8, conv4 8, conv5 8",
+}
 
 # torchvision's, with the auxiliary head that the published weights have.
 WITH_AUXILIARY = {"deeplabv3_resnet50": 42_004_074, "deeplabv3_resnet101": 60_996_202}
@@ -72,28 +85,14 @@ def test_the_output_has_the_inputs_size(sizes, output_stride):
   assert logits.shape == (2, *sizes, 7) and logits.dtype == jnp.float32
 
 
-class Sum(nnx.Module):
-  """Training with an auxiliary head: one array of logits that has a gradient by both heads."""
-
-  def __init__(self, model):
-    self.model = model
-
-  def __call__(self, x):
-    logits, (auxiliary,) = self.model(x)
-    return logits + 0.4 * auxiliary
-
-
-def test_training(monkeypatch):
-  monkeypatch.setattr(resnet, "CHANNELS", (4, 4, 8, 8))
-  monkeypatch.setattr(resnet, "STEM", 8)
-  monkeypatch.setitem(resnet.LAYERS, 50, (1, 1, 1, 1))
-  monkeypatch.setattr(deeplab, "CHANNELS", 8)
-  monkeypatch.setitem(deeplab.RATES, 8, (1, 2, 3))  # of which all taps lie inside the map
-  options = {"num_classes": 5, "in_channels": 2, "aux_head": True}
-  models = [
-    Sum(create_model("deeplabv3_resnet50", remat=remat, rngs=nnx.Rngs(0), **options)) for remat in (False, True)
-  ]
-  check_gradients(models, images(33, 40, channels=2), (4, 33, 40, 5))
+def test_the_pooled_branch_needs_two_examples_in_training():
+  """Its map is one value per channel and example, whatever the size of the input."""
+  model = abstract_model("deeplabv3_resnet50", num_classes=5)
+  graph, state = nnx.split(model)
+  run = lambda state, x: nnx.merge(graph, state)(x)  # noqa: E731
+  with pytest.raises(UserError, match=r"more than one value per channel.*BatchNorm\(256\).*config\.batch_size"):
+    jax.eval_shape(run, state, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
+  assert jax.eval_shape(run, state, jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)).shape == (2, 64, 64, 5)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,15 @@ from cnn_zoo.models import abstract_model
 from cnn_zoo.models.efficientnet import SCALINGS, compound_scaling
 from cnn_zoo.models.scaling import scale_channels, scale_layers
 from tests.helpers import golden
-from tests.helpers.model_checks import check_training, evaluated, traced_shape
+from tests.helpers.members import MULTIPLIED, Member, ranks
+from tests.helpers.model_checks import traced_shape
+
+MEMBERS = {
+  "efficientnet_b0": Member(ranks(32, 32, 16), MULTIPLIED),
+}
+FEATURES = {
+  "EfficientNet": "stem 2, stage1 2, stage2 4, stage3 8, stage4 16, stage5 16, stage6 32, stage7 32",
+}
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 TINY = {"width": 0.25, "depth": 0.1}  # one block a stage
@@ -44,11 +52,11 @@ def outline(model):
   """(channels, how many blocks, kernel, stride) of each run of blocks with the same channels."""
   rows = []
   for block in model.blocks:
-    channels = block.project.out_features
+    channels = block.project.conv.out_features
     if rows and rows[-1][0] == channels:
       rows[-1][1] += 1
     else:
-      rows.append([channels, 1, block.depthwise.kernel_size[0], block.depthwise.strides[0]])
+      rows.append([channels, 1, block.depthwise.conv.kernel_size[0], block.depthwise.conv.strides[0]])
   return [tuple(row) for row in rows]
 
 
@@ -63,9 +71,10 @@ def test_b0_is_table_1():
     (192, 4, 5, 2),
     (320, 1, 3, 1),
   ]
-  assert (model.stem.out_features, model.head.out_features) == (32, 1280)
+  assert (model.stem.conv.out_features, model.head.conv.out_features) == (32, 1280)
   assert [block.expand is None for block in model.blocks] == [True] + 15 * [False]
-  assert model.blocks[3].depthwise.in_features == model.blocks[3].depthwise.groups == 6 * 24
+  depthwise = model.blocks[3].depthwise.conv
+  assert depthwise.in_features == depthwise.groups == 6 * 24
   assert model.blocks[3].excite.reduce.out_features == 24 // 4  # of the block's input, not of its expansion
   assert sum(block.residual for block in model.blocks) == 9
 
@@ -81,7 +90,7 @@ def test_b7():
     (384, 13),
     (640, 4),
   ]
-  assert (model.stem.out_features, model.head.out_features, len(model.blocks)) == (64, 2560, 55)
+  assert (model.stem.conv.out_features, model.head.conv.out_features, len(model.blocks)) == (64, 2560, 55)
 
 
 def test_compound_scaling():
@@ -122,14 +131,6 @@ def test_stochastic_depth_grows_linearly():
   assert max(rates) == pytest.approx(0.2 * 14 / 16)
 
 
-def test_b0_at_32_pixels():
-  model = create_model("efficientnet_b0", num_classes=10, rngs=nnx.Rngs(0))
-  model.eval()
-  logits, _ = compiled(model)(model, images(32, 32, batch=2))
-  assert logits.shape == (2, 10) and logits.dtype == jnp.float32
-  assert np.isfinite(logits).all() and np.ptp(logits, 0).min() > 0
-
-
 def test_another_size_and_one_channel():
   model = tiny(in_channels=1)
   model.eval()
@@ -158,7 +159,7 @@ def test_training():
 
   before = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
   moved = jax.tree.map(lambda a, b: float((a != b).mean()), before, after)
-  assert min(jax.tree.leaves(moved)) > 0.5  # some means are exactly zero behind a normalisation
+  assert min(jax.tree.leaves(moved)) > 0.5  # some means are exactly zero after a normalisation
 
   np.testing.assert_array_equal(run(state, x)[0], logits)  # a function of the keys alone
   set_noise(model, jax.random.key(9))
@@ -192,24 +193,18 @@ def test_bfloat16_computes_in_bfloat16_and_answers_in_float32(evaluation):
   assert 0 < np.abs(logits - expected).max() < 0.1 * np.std(expected)
 
 
-def test_remat():
-  check_training("efficientnet_b0", images(32, 32), dropout_rate=0.5, **TINY)
-
-
 @pytest.mark.parametrize("shape", [(4, 100, 2), (2, 9, 20, 31, 3)], ids=str)
 def test_other_ranks(shape):
   rank = len(shape) - 2
   assert traced_shape("efficientnet_b0", *shape, rank=rank, num_classes=7) == (shape[0], 7)
-  logits = evaluated(tiny(rank=rank, in_channels=shape[-1]), images(*shape[1:-1], batch=shape[0], channels=shape[-1]))
-  assert logits.shape == (shape[0], 5) and np.isfinite(logits).all() and np.ptp(logits, 0).min() > 0
 
 
 def stride(model):
-  model.blocks[11].depthwise.strides = (1, 1)
+  model.blocks[11].depthwise.conv.strides = (1, 1)
 
 
 def padding(model):
-  model.blocks[11].depthwise.padding = "SAME"
+  model.blocks[11].depthwise.conv.padding = "SAME"
 
 
 def epsilon(model):

@@ -10,7 +10,15 @@ from cnn_zoo.models import abstract_model
 from cnn_zoo.models.efficientnet import MBConv
 from cnn_zoo.models.efficientnet_v2 import STAGES, FusedMBConv
 from tests.helpers import golden
-from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
+from tests.helpers.members import MULTIPLIED, Member, ranks
+from tests.helpers.model_checks import traced_shape
+
+MEMBERS = {
+  "efficientnet_v2_s": Member(ranks(32, 32, 16), MULTIPLIED),
+}
+FEATURES = {
+  "EfficientNetV2": "stem 2, stage1 2, stage2 4, stage3 8, stage4 16, stage5 16, stage6 32, stage7 32",
+}
 
 TINY = {"width": 0.25, "depth": 0.1}  # one block a stage, two where S has 15
 
@@ -20,9 +28,9 @@ def outline(model):
   rows = []
   for block in model.blocks:
     fused = isinstance(block, FusedMBConv)
-    convolution = block.expand if fused else block.depthwise
-    last = convolution if fused and block.project is None else block.project
-    expansion = 1 if last is convolution else last.in_features // (block.expand or block.depthwise).in_features
+    convolution = (block.expand if fused else block.depthwise).conv
+    last = convolution if fused and block.project is None else block.project.conv
+    expansion = 1 if last is convolution else last.in_features // (block.expand or block.depthwise).conv.in_features
     if rows and rows[-1][3] == last.out_features:
       rows[-1][4] += 1
     else:
@@ -41,11 +49,11 @@ def test_s_is_table_4():
     (MBConv, 6, 1, 160, 9),
     (MBConv, 6, 2, 256, 15),
   ]
-  assert (model.stem.out_features, model.head.out_features) == (24, 1280)
+  assert (model.stem.conv.out_features, model.head.conv.out_features) == (24, 1280)
   assert model.blocks[10].excite.reduce.out_features == 64 // 4  # a quarter of the block's input
 
 
-@pytest.mark.parametrize(("name", "total", "padding"), [("m", 57, 1), ("l", 79, 1), ("xl", 100, "SAME")])
+@pytest.mark.parametrize(("name", "total", "padding"), [("m", 57, (1, 1)), ("l", 79, (1, 1)), ("xl", 100, "SAME")])
 def test_larger_sizes(name, total, padding):
   model = abstract_model(f"efficientnet_v2_{name}")
   assert [(row[1], row[2], row[3], row[4]) for row in outline(model)] == [
@@ -55,7 +63,7 @@ def test_larger_sizes(name, total, padding):
   assert [row[0] for row in outline(model)] == [FusedMBConv] * 3 + [MBConv] * 4
   assert {m.epsilon for _, m in nnx.iter_modules(model) if isinstance(m, BatchNorm)} == {1e-3}
   wide = [block.expand if isinstance(block, FusedMBConv) else block.depthwise for block in model.blocks]
-  assert {conv.padding for conv in (model.stem, *wide)} == {padding}  # TensorFlow's, for which XL's weights are
+  assert {unit.conv.padding for unit in (model.stem, *wide)} == {padding}  # TensorFlow's, for which XL's weights are
 
 
 def test_stochastic_depth_grows_linearly():
@@ -67,13 +75,11 @@ def test_stochastic_depth_grows_linearly():
 def test_initial_values():
   model = create_model("efficientnet_v2_s", depth=0.1, width=0.5, rngs=nnx.Rngs(0))
   block = model.blocks[2]
-  assert np.std(block.expand.kernel[...]) == pytest.approx(np.sqrt(2 / (9 * block.expand.out_features)), rel=0.02)
-  assert np.std(block.project.kernel[...]) == pytest.approx(np.sqrt(2 / block.project.out_features), rel=0.05)
+  assert np.std(block.expand.conv.kernel[...]) == pytest.approx(
+    np.sqrt(2 / (9 * block.expand.conv.out_features)), rel=0.02
+  )
+  assert np.std(block.project.conv.kernel[...]) == pytest.approx(np.sqrt(2 / block.project.conv.out_features), rel=0.05)
   assert np.abs(model.classifier.kernel[...]).max() <= 1000**-0.5
-
-
-def test_training():
-  check_training("efficientnet_v2_s", images(32, 32), dropout_rate=0.5, **TINY)
 
 
 @pytest.mark.parametrize("name", ["efficientnet_v2_s", "efficientnet_v2_xl"])
@@ -81,9 +87,6 @@ def test_training():
 def test_other_ranks_sizes_and_channels(name, shape):
   rank = len(shape) - 2
   assert traced_shape(name, *shape, rank=rank, num_classes=7) == (shape[0], 7)
-  model = create_model(name, rank=rank, in_channels=shape[-1], num_classes=7, rngs=nnx.Rngs(0), **TINY)
-  logits = evaluated(model, images(*shape[1:-1], batch=shape[0], channels=shape[-1]))
-  assert logits.shape == (shape[0], 7) and np.isfinite(logits).all() and np.ptp(logits, 0).min() > 0
 
 
 def test_mistakes():
@@ -92,15 +95,15 @@ def test_mistakes():
 
 
 def stride(model):
-  model.blocks[25].depthwise.strides = (1, 1)
+  model.blocks[25].depthwise.conv.strides = (1, 1)
 
 
 def padding(model):
-  model.blocks[25].depthwise.padding = "SAME"
+  model.blocks[25].depthwise.conv.padding = "SAME"
 
 
 def fused_padding(model):
-  model.blocks[6].expand.padding = "SAME"
+  model.blocks[6].expand.conv.padding = "SAME"
 
 
 def epsilon(model):

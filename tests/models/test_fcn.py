@@ -11,7 +11,19 @@ from cnn_zoo.layers import resize
 from cnn_zoo.models import abstract_model, fcn, resnet, vgg
 from cnn_zoo.pretrained.loading import match_tensors
 from tests.helpers import golden
-from tests.helpers.model_checks import check_gradients, evaluated, images, trained
+from tests.helpers.members import FULLY_CONNECTED, RESNET, VGG, Member, one_block, ranks
+from tests.helpers.model_checks import check_gradients, evaluated, images, shrink, trained
+
+MEMBERS = {
+  "fcn8s": Member(
+    {2: 40}, FULLY_CONNECTED, {"vgg16": {"layers": (1, 1, 1, 1, 1)}}, VGG, reached=("classifier", "scores")
+  ),
+  "fcn_resnet18": Member(ranks(33), fixed=one_block("resnet18"), tables=RESNET, quick=False),
+}
+FEATURES = {
+  "FCN": "stage1 2, stage2 4, stage3 8, stage4 16, stage5 32, fc7 32",
+  "SegmentationResNet": "conv1 2, conv2 4, conv3 8, conv4 8, conv5 8",
+}
 
 NETWORKS = tuple(fcn.FUSED)
 VGG_CONVOLUTIONS = 14_714_688  # of VGG-16
@@ -78,7 +90,7 @@ def test_the_output_has_the_inputs_size(name, sizes):
   assert logits.shape == (2, *sizes, 7) and logits.dtype == jnp.float32
 
 
-def test_finer_scores_do_not_disturb_to_begin_with(tiny):
+def test_finer_scores_do_not_disturb_at_first(tiny):
   """As the paper, a network with skips answers at first as the one without, but for how it is enlarged."""
   x = images(70, 96, batch=1, channels=2)
   fine, coarse = (tiny(name, upsampling="bilinear") for name in ("fcn8s", "fcn32s"))
@@ -87,7 +99,7 @@ def test_finer_scores_do_not_disturb_to_begin_with(tiny):
   coarse, fine = evaluated(coarse, x), evaluated(fine, x)
   assert fine.shape == coarse.shape == (1, 70, 96, 5)
   difference = np.abs(fine - coarse).max() / np.std(coarse)
-  assert 1e-3 < difference < 0.7  # steps of 2, 2 and 8 in place of one of 32
+  assert 1e-3 < difference < 0.7  # steps of 2, 2 and 8 instead of one of 32
 
 
 def test_scores_start_at_zero_and_transposed_convolutions_interpolate():
@@ -104,7 +116,7 @@ def test_scores_start_at_zero_and_transposed_convolutions_interpolate():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_resized_and_transposed_begin_alike(name, tiny):
+def test_resized_and_transposed_scores_are_equal_at_first(name, tiny):
   """Away from borders."""
   x = images(224, batch=1, channels=2)
   transposed, resized = (evaluated(tiny(name, upsampling=kind, rank=1), x) for kind in ("transposed", "bilinear"))
@@ -142,7 +154,7 @@ def narrow(monkeypatch):
   """ResNets of few channels and blocks."""
   monkeypatch.setattr(resnet, "CHANNELS", (4, 4, 8, 8))
   monkeypatch.setattr(resnet, "STEM", 8)
-  monkeypatch.setitem(resnet.LAYERS, 50, (1, 1, 1, 1))
+  shrink(monkeypatch, "resnet50", layers=(1, 1, 1, 1))
 
 
 class Sum(nnx.Module):
@@ -187,12 +199,12 @@ def test_output_stride():
   assert sum(row.parameters for row in table.values()) == 32_957_013
 
 
-def test_dilation_in_place_of_strides_on_the_small_network():
+def test_dilation_instead_of_strides_on_the_small_network():
   tables = {stride: rows("fcn_resnet18", output_stride=stride) for stride in (8, 16, 32)}
   assert {sum(row.parameters for row in table.values()) for table in tables.values()} == {
     11_176_512 + 128 * (512 * 9 + 2) + 129 * 21
   }
-  last = [tables[stride]["backbone.stages.3.1.conv2"] for stride in (8, 16, 32)]
+  last = [tables[stride]["backbone.stages.3.1.conv2.conv"] for stride in (8, 16, 32)]
   assert [row.output_shape[:-1] for row in last] == [(28, 28), (14, 14), (7, 7)]
   assert len({row.receptive_field for row in last}) == 1
 
@@ -240,7 +252,7 @@ def _shifted(model):
 
 
 def _first_block_dilated_too(model):
-  conv = model.backbone.stages[3][0].conv2
+  conv = model.backbone.stages[3][0].conv2.conv
   conv.dilation, conv.padding = (4, 4), 4
 
 

@@ -1,14 +1,21 @@
 import time
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_zoo.convolutions import lowering
 from cnn_zoo.errors import UserError
-from cnn_zoo.models import abstract_model, create_model, list_models, model_options, published_setting
-from cnn_zoo.models.registry import register
+from cnn_zoo.models import (
+  Network,
+  abstract_model,
+  create_model,
+  list_models,
+  model_options,
+  published_setting,
+  registry,
+)
+from cnn_zoo.models.registry import Setting, register
 
 
 def test_names_are_sorted_and_taken_once():
@@ -57,7 +64,7 @@ def test_mistakes(arguments, message):
 def test_none_leaves_the_architectures_own_value():
   model = abstract_model("efficientnet_b2", dropout_rate=None, width=0.5)
   assert model.dropout.rate == 0.3
-  assert model.stem.out_features == 16
+  assert model.stem.conv.out_features == 16
 
 
 def test_an_abstract_model_has_the_shapes_of_a_real_one():
@@ -77,14 +84,35 @@ def test_an_abstract_model_of_any_size_is_quick():
   assert time.process_time() - start < 4  # 0.6 s alone; nnx.Rngs inside eval_shape would take 5
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_what_it_was_published_for_runs(name):
-  setting = published_setting(name)
-  model = abstract_model(name, num_classes=setting.num_classes, in_channels=setting.input_shape[-1])
-  model.eval()
-  graph, state = nnx.split(model)
-  x = jax.ShapeDtypeStruct((2, *setting.input_shape), jnp.float32)
-  with lowering("lax"):
-    logits = jax.eval_shape(lambda state, x: nnx.merge(graph, state)(x), state, x)
-  pixels = setting.input_shape[:-1] if name.startswith(("unet", "fcn", "deeplab")) else ()
-  assert logits.shape == (2, *pixels, setting.num_classes) and logits.dtype == jnp.float32
+def test_features_only():
+  """The model without its classifier: the same maps, in order, also through `jit`."""
+  own, extractor = (create_model("lenet5", features_only=only, rngs=nnx.Rngs(0)) for only in (False, True))
+  x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+  maps = nnx.jit(lambda model, x: model(x))(extractor, x)
+  assert list(maps) == ["s2", "s4", "c5"]
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), maps, own.features(x))
+  np.testing.assert_array_equal(own.logits(own.features(x)["c5"]), own(x))
+  assert not hasattr(extractor, "output")
+  parameters = nnx.state(abstract_model("vgg16", features_only=True), nnx.Param)
+  assert sum(p.size for p in jax.tree.leaves(parameters)) == 14_714_688  # without the fully connected layers
+
+
+class Small(Network):
+  def __init__(self, *, num_classes, in_channels, block, width: int = 1, depth: int = 2, dtype, rngs, **block_options):
+    super().__init__(num_classes, dtype)
+
+
+class SmallBlock(nnx.Module):
+  def __init__(self, channels, *, gate: str = "relu", rank: int = 2, rngs):
+    pass
+
+
+def test_options_are_those_of_the_class_and_its_block(monkeypatch):
+  monkeypatch.setattr(registry, "_MODELS", {})
+  register("small", Small, Setting((8, 1), 3), block=SmallBlock, depth=5, defaults={"width": 3})
+  assert model_options("small") == {"width": 3, "gate": "relu", "rank": 2}
+  assert published_setting("small") == ((8, 1), 3)
+  with pytest.raises(ValueError, match="large: Small has no argument dept, widht"):
+    register("large", Small, block=SmallBlock, dept=5, defaults={"widht": 3})
+  with pytest.raises(ValueError, match="large: no value for layers"):
+    register("large", type("Deep", (Small,), {"__init__": lambda self, *, layers, **options: None}), block=SmallBlock)

@@ -186,7 +186,7 @@ def test_normalization_between_the_steps(convolution, norms):
   [("inverted_bottleneck", 0), ("inverted_bottleneck:zero_init_residual=False", 1)],
 )
 def test_inverted_bottlenecks_start_as_the_identity(convolution, scale):
-  layer = create_model("resnet18", convolution=convolution, num_classes=2, rngs=nnx.Rngs(0)).stages[0][0].conv1
+  layer = create_model("resnet18", convolution=convolution, num_classes=2, rngs=nnx.Rngs(0)).stages[0][0].conv1.conv
   assert float(layer.norms[-1].scale[...].max()) == scale
 
 
@@ -211,8 +211,8 @@ def test_keep(keep, kept):
 def test_keep_takes_whole_names():
   """blocks.1 is not blocks.10."""
   model = abstract_model("efficientnet_b0", convolution="depthwise_separable:keep=blocks.1")
-  assert isinstance(model.blocks[1].depthwise, Convolution)
-  assert isinstance(model.blocks[10].depthwise, DepthwiseSeparableConvolution)
+  assert isinstance(model.blocks[1].depthwise.conv, Convolution)
+  assert isinstance(model.blocks[10].depthwise.conv, DepthwiseSeparableConvolution)
 
 
 def leaves(model):
@@ -293,8 +293,12 @@ def test_what_is_kept_keeps_its_numbers():
       r"cannot replace c1 .*: output_padding=1 must be .* below strides=\(1, 1\)",
     ),
     ("lenet5", "spatially_separable:split=2+1", r"cannot replace c1 .*: split='2\+1' needs a kernel of rank 3"),
-    ("efficientnet_b0", "transposed", r"cannot replace blocks.1.depthwise .*: with strides=\(2, 2\) it would enlarge"),
-    ("efficientnet_b0", "grouped", "cannot replace stem .*3 -> 32 channels.*: groups=2 must divide in_features=3"),
+    (
+      "efficientnet_b0",
+      "transposed",
+      r"cannot replace blocks.1.depthwise.conv .*: with strides=\(2, 2\) it would enlarge",
+    ),
+    ("efficientnet_b0", "grouped", "cannot replace stem.conv .*3 -> 32 channels.*: groups=2 must divide in_features=3"),
     ("lenet5", "nonsense", "convolution='nonsense' is not known; valid: depthwise, depthwise_separable, dilated, "),
     (
       "lenet5",

@@ -9,7 +9,16 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.models.vgg import Stage
 from tests.helpers import golden
-from tests.helpers.model_checks import check_training, evaluated, images, traced_shape
+from tests.helpers.members import FULLY_CONNECTED, VGG, Member, ranks
+from tests.helpers.model_checks import evaluated, images, traced_shape
+
+MEMBERS = {
+  "vgg11": Member(ranks(32, 64), FULLY_CONNECTED, tables=VGG),
+  "vgg11_bn": Member(ranks(32, 64), FULLY_CONNECTED, tables=VGG),
+}
+FEATURES = {
+  "VGG": "stage1 2, stage2 4, stage3 8, stage4 16, stage5 32",
+}
 
 TINY = {"num_classes": 5, "hidden_features": 16}
 # Table 1, columns A, B, D and E, as it is printed.
@@ -47,14 +56,14 @@ def test_table_2(depth, millions):
 
 def test_initial_values():
   model = create_model("vgg11_bn", hidden_features=64, rngs=nnx.Rngs(0))
-  convolution = model.stages[4].convolutions[1]
+  convolution = model.stages[4].units[1].conv
   assert np.std(convolution.kernel[...]) == pytest.approx(np.sqrt(2 / (9 * 512)), rel=0.01)
   for layer in (*model.head.hidden, model.head.classifier):
     assert np.std(layer.kernel[...]) == pytest.approx(0.01, rel=0.03)
     assert not np.any(layer.bias[...])
 
 
-def test_dropout_is_behind_the_hidden_layers():
+def test_dropout_comes_after_the_hidden_layers():
   head = abstract_model("vgg16").head
   assert [dropout.rate for dropout in head.dropouts] == [0.5, 0.5] and not head.dropout_first
   assert [dropout.rate for dropout in abstract_model("vgg16", dropout_rate=0.25).head.dropouts] == [0.25, 0.25]
@@ -63,7 +72,7 @@ def test_dropout_is_behind_the_hidden_layers():
 def test_a_stage_in_numpy():
   stage = Stage(2, 3, 2, batch_norm=False, rngs=nnx.Rngs(0))
   y = np.asarray(images(7, 6, batch=2, channels=2), np.float64)
-  for conv in stage.convolutions:
+  for conv in (unit.conv for unit in stage.units):
     conv.bias.set_value(jax.random.normal(jax.random.key(3), (3,)))
     patches = np.lib.stride_tricks.sliding_window_view(np.pad(y, [(0, 0), (1, 1), (1, 1), (0, 0)]), (3, 3), (1, 2))
     y = np.einsum("nhwcij,ijco->nhwo", patches, np.asarray(conv.kernel[...], np.float64)) + np.asarray(conv.bias[...])
@@ -89,28 +98,18 @@ def test_too_small():
     traced_shape("vgg11", 1, 31, 31, 3, **TINY)
 
 
-@pytest.mark.parametrize("sizes", [(32,), (32, 32)])
-def test_training(sizes):
-  check_training("vgg11", images(*sizes, batch=2), rank=len(sizes), hidden_features=16)
-
-
 def _shifted(model):
-  model.stages[2].convolutions[1].padding = ((2, 0), (1, 1))
-
-
-class _Magnitude(nnx.Module):
-  def __call__(self, x):
-    return jnp.abs(x)
+  model.stages[2].units[1].conv.padding = ((2, 0), (1, 1))
 
 
 def _another_activation(model):
-  model.stages[3].norms = nnx.List([_Magnitude(), None])
+  model.stages[3].units[0].activation = jnp.abs
 
 
 def _larger_epsilon(model):
   for stage in model.stages:
-    for norm in stage.norms:
-      norm.epsilon = 1e-3
+    for unit in stage.units:
+      unit.norm.epsilon = 1e-3
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,15 @@ from flax import nnx
 from cnn_zoo import create_model, describe
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
-from tests.helpers.model_checks import evaluated, images, traced_shape, trained
+from tests.helpers.members import FULLY_CONNECTED, Member, ranks
+from tests.helpers.model_checks import evaluated, images, traced_shape
+
+MEMBERS = {
+  "zfnet": Member(ranks(47), FULLY_CONNECTED, quick=False),
+}
+FEATURES = {
+  "ZFNet": "conv1 4, conv2 16, conv3 16, conv4 16, conv5 32",
+}
 
 TINY = {"num_classes": 5, "hidden_features": 16}
 
@@ -79,12 +87,3 @@ def test_other_ranks(sizes):
 def test_too_small():
   with pytest.raises(UserError, match="is too small for"):
     traced_shape("zfnet", 1, 20, 20, 3, **TINY)
-
-
-@pytest.mark.parametrize("rank", [1, 2])
-def test_training(rank):
-  model = create_model("zfnet", rank=rank, rngs=nnx.Rngs(0), **TINY)
-  logits, gradient, _ = trained(model, images(*(64,) * rank))
-  assert logits.shape == (4, 5)
-  for path, g in jax.tree_util.tree_leaves_with_path(gradient):
-    assert np.isfinite(g).all() and np.abs(g).max() > 0, jax.tree_util.keystr(path)

@@ -1,4 +1,4 @@
-"""The pictures of answers."""
+"""The pictures of predictions."""
 
 import itertools
 import os
@@ -10,12 +10,9 @@ from matplotlib.colors import to_rgba
 
 from cnn_zoo.data import DatasetInfo
 from cnn_zoo.errors import UserError
-from cnn_zoo.plots.diagrams import BETWEEN, INPUT
 from cnn_zoo.plots.predictions import (
-  DPI,
   SHOWN_BARS,
   SHOWN_CLASSES,
-  WIDTH,
   class_colours,
   draw_prediction,
   overlay,
@@ -23,6 +20,7 @@ from cnn_zoo.plots.predictions import (
   prediction_figure,
   spectrogram,
 )
+from cnn_zoo.plots.style import BLUE, DPI, GREEN, WIDTH
 
 RNG = np.random.default_rng(0)
 NAMES = ("background", *(f"class {letter}" for letter in "abcdefg"))
@@ -33,6 +31,7 @@ INPUTS = {
   "scene": RNG.integers(0, 256, (8, 8, 3), np.uint8),
   "clip": RNG.integers(0, 256, (10, 8, 8, 3), np.uint8),
   "waveform": RNG.integers(-3000, 3000, (1000, 1), np.int16),
+  "another": RNG.integers(0, 256, (4, 4, 4, 1), np.uint8),  # a kind without a picture of its own
 }
 
 
@@ -46,7 +45,7 @@ def answer(kind):
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_pictures(kind, tmp_path):
-  """Equal bytes from equal answers, others from others."""
+  """Equal predictions give equal bytes, others do not."""
   truth = LABELS.T if kind == "scene" else 6
   pictures = [tmp_path / "new" / "folder" / f"{name}.png" for name in ("one", "again", "truth")]
   for picture, right in zip(pictures, (None, None, truth), strict=True):
@@ -59,11 +58,13 @@ def test_pictures(kind, tmp_path):
 
 def test_unwritable_folder(tmp_path):
   (tmp_path / "file").touch()
-  with pytest.raises(UserError, match=r"^out='.*/file/x' cannot be written: Not a directory; give another --out$"):
+  with pytest.raises(
+    UserError, match=r"^out='.*/file/x' cannot be written: Not a directory; valid: a folder that can be$"
+  ):
     draw_prediction(tmp_path / "file" / "x" / "a.png", make_info("image"), "", INPUTS["image"], PROBABILITIES)
 
 
-@pytest.mark.parametrize("kind", ["image", "clip", "waveform"])
+@pytest.mark.parametrize("kind", ["image", "clip", "waveform", "another"])
 @pytest.mark.parametrize(
   ("top", "truth", "shown"),
   [
@@ -79,8 +80,14 @@ def test_bars(kind, top, truth, shown):
   assert [text.get_text() for text in axis.get_yticklabels()] == shown
   order = [NAMES.index(name.removesuffix(" (truth)")) for name in shown]
   assert [bar.get_width() for bar in axis.patches] == PROBABILITIES[order].tolist()
-  expected = [to_rgba(BETWEEN if k == truth else INPUT) for k in order]
+  expected = [to_rgba(GREEN if k == truth else BLUE) for k in order]
   assert [bar.get_facecolor() for bar in axis.patches] == expected
+
+
+def test_kind_without_a_figure():
+  info = make_info("image")._replace(kind="volume")
+  (axis,) = prediction_figure(info, "", np.zeros((4, 4, 4, 1), np.uint8), PROBABILITIES, top=3).axes
+  assert [bar.get_width() for bar in axis.patches] == sorted(PROBABILITIES, reverse=True)[:3]
 
 
 def test_no_more_bars_than_there_is_room_for():
@@ -105,10 +112,10 @@ def test_scene_panels_and_legend():
     *panels, last = figure.axes
     return [panel.get_title() for panel in panels], [text.get_text() for text in last.get_legend().get_texts()]
 
-  assert legend(LABELS) == (["image", "answer"], ["background", "class a", "class b"])
+  assert legend(LABELS) == (["image", "prediction"], ["background", "class a", "class b"])
   truth = np.where(LABELS == 0, 255, 5).astype(np.uint8)
   found = ["background", "class a", "class b", "class e", "no label"]
-  assert legend(LABELS, truth) == (["image", "answer", "truth"], found)
+  assert legend(LABELS, truth) == (["image", "prediction", "truth"], found)
 
 
 def test_legend_of_too_many_classes():

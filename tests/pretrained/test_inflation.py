@@ -113,8 +113,8 @@ def test_a_network_of_means_answers_to_a_still_clip_as_to_the_image():
   inflate_weights(flat, deep)
   clip = still(images(8, 9), 61)
   for stage in deep.stages:
-    for convolution in stage.convolutions:
-      convolution.padding = ((0, 0), (1, 1), (1, 1))
+    for unit in stage.units:
+      unit.conv.padding = ((0, 0), (1, 1), (1, 1))
   expected = evaluated(flat, clip)
   np.testing.assert_allclose(evaluated(deep, clip), expected, atol=1e-4 * float(np.std(expected)))
 
@@ -155,13 +155,13 @@ def test_all_that_does_not_fit_is_named():
   says = refusal(flat, _c3d(3))
   assert says == (
     "the weights of C3D do not fit C3D of rank 3: head.classifier.bias (7,) -> (5,), "
-    "head.classifier.kernel (16, 7) -> (16, 5), stages.0.convolutions.0.kernel (3, 3, 1, 8) -> (3, 3, 3, 3, 8)"
+    "head.classifier.kernel (16, 7) -> (16, 5), stages.0.units.0.conv.kernel (3, 3, 1, 8) -> (3, 3, 3, 3, 8)"
   )
 
 
 def test_another_architecture_is_refused():
   says = refusal(create_model("lenet5", num_classes=5, in_channels=3, rngs=nnx.Rngs(0)), _c3d(3))
-  assert "c1.kernel (5, 5, 3, 6) -> none" in says and "stages.0.norms.0.mean none -> (8,)" in says
+  assert "c1.kernel (5, 5, 3, 6) -> none" in says and "stages.0.units.0.norm.mean none -> (8,)" in says
 
 
 def test_two_networks_of_images_are_no_clip():

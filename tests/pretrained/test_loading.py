@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_zoo import load_torch_state_dict
+from cnn_zoo import list_models, load_torch_state_dict
 from cnn_zoo.convolutions import Convolution, TransposedConvolution
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm, Linear
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained.loading import match_tensors
-from tests.helpers import golden
+from tests.helpers import ROOT, golden
 
 
 class Network(nnx.Module):
@@ -155,6 +155,78 @@ def test_axes_of_length_1_are_bridged():
   assert all(np.array_equal(x, leaves(model)[name]) for name, x in leaves(bridged).items())
 
 
+class TorchTensor:
+  """What a tensor of PyTorch refuses and offers: NumPy cannot read bfloat16, nor what requires gradients."""
+
+  dtype = "torch.bfloat16"
+
+  def __init__(self, array, steps=()):
+    self.array, self.steps, self.shape = array, steps, array.shape
+
+  def _then(self, step):
+    return TorchTensor(self.array, (*self.steps, step))
+
+  def detach(self):
+    return self._then("detach")
+
+  def cpu(self):
+    return self._then("cpu")
+
+  def float(self):
+    result = self._then("float")
+    result.dtype = "torch.float32"
+    return result
+
+  def __array__(self, dtype=None, copy=None):
+    if self.steps != ("detach", "cpu", "float"):
+      raise TypeError("Got unsupported ScalarType BFloat16")
+    return np.asarray(self.array, dtype)
+
+
+def test_tensors_of_torch():
+  state = {name: x.astype(ml_dtypes.bfloat16).astype(np.float32) for name, x in values().items()}
+  plain, ours = Network(), Network()
+  load_torch_state_dict(plain, state)
+  assert load_torch_state_dict(ours, {name: TorchTensor(x) for name, x in state.items()}) == []
+  assert all(np.array_equal(x, leaves(ours)[name]) for name, x in leaves(plain).items())
+
+
+def test_wrapped_weights_load():
+  """As a training program saved them; test_state_dicts.py has the other wrappers."""
+  plain, wrapped = Network(), Network()
+  load_torch_state_dict(plain, values())
+  state = {"epoch": 3, "state_dict": {f"module.{name}": x for name, x in values().items()}}
+  notes = load_torch_state_dict(wrapped, state)
+  assert notes == ["took the entry 'state_dict'", "removed the prefix 'module.'"]
+  assert all(np.array_equal(x, leaves(wrapped)[name]) for name, x in leaves(plain).items())
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(3, 1), (1, 3)])
+def test_input_channels_are_adapted(given, wanted):
+  """A grey image has the same features before and after."""
+  before, after = (nnx.Dict(layer=Convolution(n, 5, (3, 3), rngs=nnx.Rngs(0))) for n in (given, wanted))
+
+  class Family(Network):
+    def __init__(self, layer):
+      self.layer = layer
+
+  state = values({"layer.weight": (5, given, 3, 3), "layer.bias": (5,)})
+  load_torch_state_dict(Family(before.layer), state)
+  says = f"layer.weight (5, {given}, 3, 3) instead of (5, {wanted}, 3, 3); adapt_input=True would adapt layer.weight"
+  assert says in refusal(state, Family(after.layer))
+  notes = load_torch_state_dict(Family(after.layer), state, adapt_input=True)
+  assert notes == [f"layer.weight: adapted from {given} to {wanted} input channels"]
+  grey = jnp.asarray(golden.image((2, 6, 6, 1)), jnp.float32)
+  features = [network.layer(jnp.tile(grey, n)) for network, n in ((before, given), (after, wanted))]
+  np.testing.assert_allclose(*features, rtol=1e-5, atol=1e-5)
+
+
+def test_other_channels_are_not_adapted():
+  state = values(SHAPES | {"image.weight": (5, 2, 2, 3)})
+  with pytest.raises(UserError, match=r"1 misshapen: image.weight \(5, 2, 2, 3\) instead of \(5, 3, 2, 3\)$"):
+    load_torch_state_dict(Network(), state, adapt_input=True)
+
+
 def test_num_batches_tracked_is_ignored():
   load_torch_state_dict(Network(), values() | {"norm.num_batches_tracked": np.asarray(3)})
 
@@ -164,8 +236,8 @@ def test_all_that_is_wrong_is_listed():
   del state["gamma"], state["up.weight"]
   assert refusal(state) == (
     "the weights from torchvision do not fit this Network: 2 missing: up.weight, gamma; 1 surplus: new.bias; "
-    "3 misshapen: dense.weight (4, 5) in place of (5, 4), image.weight (5, 3, 3, 2) in place of (5, 3, 2, 3), "
-    "norm.weight (4,) in place of (3,)"
+    "3 misshapen: dense.weight (4, 5) instead of (5, 4), image.weight (5, 3, 3, 2) instead of (5, 3, 2, 3), "
+    "norm.weight (4,) instead of (3,)"
   )
 
 
@@ -177,7 +249,7 @@ def test_a_kernel_on_another_axis_is_misshapen():
     def __init__(self):
       self.layer = model.layer
 
-  assert "layer.weight (3, 2, 1, 3) in place of (3, 2, 3, 1)" in refusal(values(shapes), Family())
+  assert "layer.weight (3, 2, 1, 3) instead of (3, 2, 3, 1)" in refusal(values(shapes), Family())
 
 
 def test_long_lists_are_cut():
@@ -240,6 +312,17 @@ def test_abstract_models_take_weights():
   model = nnx.eval_shape(Network)
   load_torch_state_dict(model, values())
   np.testing.assert_array_equal(model.dense.kernel[...], values()["dense.weight"].T)
+
+
+def test_every_family_is_documented():
+  """A loader that docs/pretrained.md does not name is not found."""
+  table = (ROOT / "docs" / "pretrained.md").read_text()
+  files = (ROOT / "cnn_zoo" / "pretrained" / "families").glob("[!_]*.py")
+  families = {path.stem: [] for path in files}
+  for name in list_models():
+    families.get(type(abstract_model(name)).__module__.rpartition(".")[2], []).append(name)
+  for family, models in families.items():
+    assert models and any(f"`{name}`" in table for name in models), family
 
 
 def shapes_of(name):

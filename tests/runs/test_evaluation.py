@@ -3,16 +3,19 @@
 import json
 
 import pytest
-from tests.helpers import runner
 
 from cnn_zoo.errors import UserError
 from cnn_zoo.runs.evaluation import evaluate
+from tests.helpers import runner
+
+pytestmark = pytest.mark.slow  # the run is trained
 
 EIGHT = "--xla_force_host_platform_device_count=8"
 
 
 def check(result, row):
-  assert result["step"] == row["step"] and result["examples"] == 360
+  assert result["step"] == row["step"] and result["split"] == row["split"]
+  assert result["examples"] == {"test": 360, "val": 144}[row["split"]]
   assert (result["top1"], result["top5"]) == (row["top1"], row["top5"])
   assert result["loss"] == pytest.approx(row["loss"], rel=1e-6)
 
@@ -42,17 +45,14 @@ def test_command(whole_run):
 
 
 def test_steps(whole_run):
-  tests = {row["step"]: row for row in runner.rows(whole_run, "test")}
-  best = evaluate(None, whole_run, "best")
-  assert best["top1"] == max(row["top1"] for row in tests.values())
-  check(best, tests[best["step"]])
-  check(evaluate(None, whole_run, "90"), tests[90])
-  saved = runner.saved_steps(whole_run)
-  for wrong in ("1", "lats", "-1"):
-    with pytest.raises(
-      UserError, match=f"step='{wrong}' is not there; valid: last, best, {', '.join(map(str, saved))}"
-    ):
-      evaluate(None, whole_run, wrong)
+  """By default the one that the run has reported, the best on the validation set."""
+  validated = {row["step"]: row for row in runner.rows(whole_run, "val")}
+  best = evaluate(None, whole_run, "best", split="val")
+  assert best["top1"] == max(row["top1"] for row in validated.values())
+  check(best, validated[best["step"]])
+  check(evaluate(None, whole_run), runner.rows(whole_run, "test")[-1])
+  assert evaluate(None, whole_run)["step"] == best["step"]
+  check(evaluate(None, whole_run, "90", split="val"), validated[90])
 
 
 def test_weights(whole_run):
@@ -62,12 +62,13 @@ def test_weights(whole_run):
   assert raw["loss"] != pytest.approx(runner.rows(whole_run, "test")[-1]["loss"], rel=1e-3)
 
 
-def test_another_model(whole_run):
-  config = runner.load("efficientnet_b0", **runner.UNEVEN)
-  with pytest.raises(UserError, match=r"holds another run .*model.name: 'lenet5' -> 'efficientnet_b0'"):
-    evaluate(config, whole_run)
-
-
-def test_no_run(tmp_path):
-  with pytest.raises(UserError, match="holds no run"):
-    evaluate(None, tmp_path)
+def test_splits(whole_run):
+  """Examples that the run was trained on are not evaluated as if they had been held out."""
+  cases = {
+    0.0: r"split='val' is empty: config.data.validation=0.0; valid: split='test'",
+    0.2: r"config.data.validation=0.2: split='val' would hold examples that the run was trained on; valid: 0.1",
+  }
+  for share, says in cases.items():
+    config = runner.load("lenet5", **runner.UNEVEN, **{"data.validation": share})
+    with pytest.raises(UserError, match=says):
+      evaluate(config, whole_run, split="val")

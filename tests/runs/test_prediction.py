@@ -1,4 +1,4 @@
-"""Files of a user are answered as the same examples are in an evaluation."""
+"""Files of a user are predicted as the same examples are in an evaluation."""
 
 import json
 
@@ -6,40 +6,28 @@ import cv2
 import jax
 import numpy as np
 import pytest
-from tests.helpers import runner
 from scipy.io import wavfile
 
 from cnn_zoo import data
+from cnn_zoo.data.kinds.clip import frame_files
 from cnn_zoo.errors import UserError
-from cnn_zoo.training.checkpoints import Checkpoints
-from cnn_zoo.runs.evaluation import evaluate, open_run
-from cnn_zoo.training.mesh import create_mesh
-from cnn_zoo.runs.prediction import answers, frame_files, predict, read_input, read_test, shares, softmax
-from cnn_zoo.training.programs import Programs
+from cnn_zoo.runs.evaluation import evaluate
+from cnn_zoo.runs.prediction import answers, predict, read_input, read_test, shares, softmax
+from cnn_zoo.runs.saved import open_run
+from tests.helpers import runner
 
 PREDICT = "scripts/predict.py"
 TINY_UNET = {"model.features": 4, "model.depth": 2, "data.image_size": 32}
 
 
-def save_run(workdir, name, fields, change=lambda state: state):
-  """A run that has not trained: its checkpoint holds the initial weights."""
-  config = runner.load(name, **fields)
-  state = change(Programs(config, create_mesh(), prepared=False).initial_state())
-  checkpoints = Checkpoints(workdir / "checkpoints", keep=1, metric="top1")
-  checkpoints.save(1, state, {"config": config.to_dict()}, None)
-  checkpoints.close()
-  (workdir / "config.json").write_text(json.dumps(config.to_dict()))
-  return workdir
-
-
 @pytest.fixture(scope="module")
 def images_run(tmp_path_factory):
-  return save_run(tmp_path_factory.mktemp("images"), "lenet5", {"eval.batch_size": 100})
+  return runner.save_untrained(tmp_path_factory.mktemp("images"), "lenet5", {"eval.batch_size": 100})
 
 
 @pytest.fixture(scope="module")
 def scenes_run(tmp_path_factory):
-  return save_run(tmp_path_factory.mktemp("scenes"), "unet", TINY_UNET)
+  return runner.save_untrained(tmp_path_factory.mktemp("scenes"), "unet", TINY_UNET)
 
 
 def write_images(config, number, folder):
@@ -53,7 +41,7 @@ def write_images(config, number, folder):
 
 
 def first_batch(config, size):
-  return next(iter(data.test_batches(data.open_dataset(config.data), config.data, batch_size=size)))
+  return next(iter(data.evaluation_batches(data.open_dataset(config.data), config.data, split="test", batch_size=size)))
 
 
 def test_images(images_run, tmp_path, capsys):
@@ -82,7 +70,7 @@ def test_images(images_run, tmp_path, capsys):
 
 
 def test_whole_test_set(images_run):
-  """What is told of every record is what an evaluation counts; the last of its batches is not full."""
+  """The predictions of all records are what an evaluation counts; the last of its batches is not full."""
   examples = read_test(360, open_run(None, images_run).config.data)
   run = open_run(None, images_run)
   logits = np.array(list(answers(run, [example.input for example in examples])))
@@ -112,7 +100,7 @@ def test_scenes(scenes_run, tmp_path):
   ("name", "fields"), [("m5", {}), ("c3d", {"model.width": 0.03125, "model.hidden_features": 8})]
 )
 def test_waveforms_and_clips(name, fields, tmp_path):
-  run = open_run(None, save_run(tmp_path, name, fields), prepared=False)
+  run = open_run(None, runner.save_untrained(tmp_path, name, fields), prepared=False)
   if name == "m5":
     wavfile.write(tmp_path / "example", 8000, np.random.default_rng(0).integers(-9000, 9000, 8000, np.int16))
   else:
@@ -127,11 +115,11 @@ def test_waveforms_and_clips(name, fields, tmp_path):
 
 def test_dataset_that_is_not_prepared(tmp_path):
   """Only its records need it; the names of its classes are not known, but their numbers are."""
-  save_run(tmp_path, "lenet5", {"data.name": "cifar10"})
+  runner.save_untrained(tmp_path, "lenet5", {"data.name": "cifar10"})
   cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 9), np.uint8))
   (result,) = predict(tmp_path, [str(tmp_path / "a.png")], top=10)
   assert sorted(name for name, _ in result["classes"]) == list("0123456789")
-  with pytest.raises(UserError, match=r"^data.name='cifar10' is not prepared in .*prepare_data.py cifar10"):
+  with pytest.raises(UserError, match=r"^config.data.name='cifar10' is not prepared in .*prepare_data.py cifar10"):
     predict(tmp_path, test=1)
 
 
@@ -215,7 +203,7 @@ def test_clips_with_a_broken_frame(tmp_path):
   broken = tmp_path / "clip" / "frame3.PNG"
   broken.write_bytes(broken.read_bytes()[:50])
   with pytest.raises(
-    UserError, match=r"^file='.*/clip/frame3.PNG' cannot be read: 50 bytes that are not .*; valid: an"
+    UserError, match=r"^file='.*/clip' cannot be read: frame3.PNG: 50 bytes that are not .*; valid: a folder"
   ):
     read_input(tmp_path / "clip", *clip_settings())
 
@@ -254,8 +242,8 @@ def test_files_that_cannot_be_read(kind, name, says, tmp_path):
 @pytest.mark.parametrize(
   ("files", "options", "says"),
   [
-    ([], {}, "^give files to answer to, or --test=N for N records of the test set$"),
-    (["a.png"], {"test": 1}, "^give either files to answer to, or --test=N"),
+    ([], {}, "^give files to predict, or --test=N for N records of the test set$"),
+    (["a.png"], {"test": 1}, "^give either files to predict, or --test=N"),
     ([], {"test": 0}, "^test=0 must be from 1 to 360"),
     ([], {"test": 361}, "^test=361 must be from 1 to 360"),
     ([], {"test": 1, "top": 0}, "^top=0 must be at least 1$"),
@@ -267,14 +255,15 @@ def test_mistakes(files, options, says, images_run):
     predict(images_run, files, **options)
 
 
-def test_answers_that_are_no_numbers(tmp_path):
+def test_answers_that_are_not_finite(tmp_path):
   def spoil(state):
     return jax.tree.map(lambda x: x * np.nan if x.ndim == 4 else x, state)
 
-  with pytest.raises(UserError, match=r"^step=1 answers to 'digits-test-0' with no finite numbers; give another --st"):
-    predict(save_run(tmp_path, "lenet5", {}, spoil), test=1)
+  with pytest.raises(UserError, match=r"^step=1 predicts 'digits-test-0' with numbers that are not finite; give an"):
+    predict(runner.save_untrained(tmp_path, "lenet5", {}, spoil), test=1)
 
 
+@pytest.mark.slow
 def test_command(images_run, tmp_path):
   """As a person types it, and one line for mistakes, whatever the libraries that decode would say."""
   flipped = bytearray(cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))[1].tobytes())

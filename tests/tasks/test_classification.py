@@ -75,9 +75,9 @@ def test_metrics_are_means():
   assert classification.best in values
 
 
-def test_answers_that_are_no_logits_are_refused():
+def test_outputs_that_are_not_logits_are_refused():
   labels = batch([0, 1])
-  with pytest.raises(UserError, match=r"answers with \(4, 4, 3\) numbers an example, which config.task='classificat"):
+  with pytest.raises(UserError, match=r"the outputs are \(4, 4, 3\) for each example, but config.task='classificat"):
     classification.losses(jnp.zeros((2, 4, 4, 3)), labels)
 
 

@@ -8,6 +8,8 @@ import pytest
 from cnn_zoo.training.loop import train
 from tests.helpers import runner
 
+pytestmark = pytest.mark.slow  # processes and whole runs
+
 EIGHT = "--xla_force_host_platform_device_count=8"
 
 # SGD, because AdamW's first updates are close to signs of gradients: where one is near zero, rounding turns it around.
@@ -58,7 +60,7 @@ def test_efficientnet_on_eight_devices(group_size, tmp_path):
 
 
 def test_two_processes(tmp_path):
-  """They train one run, of which process 0 alone writes metrics, and a single process goes on from their checkpoint."""
+  """They train one run, of which process 0 alone writes metrics, and a single process resumes from their checkpoint."""
   fields = {"steps": 20, "log_every_steps": 1, "checkpoint.every_steps": 7, "eval.every_epochs": 0.5}
   coordinator = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{runner.free_port()}", "JAX_NUM_PROCESSES": "2"}
   arguments = runner.arguments("lenet5", tmp_path / "two", fields)
@@ -73,12 +75,13 @@ def test_two_processes(tmp_path):
   train(runner.load("lenet5", **fields), tmp_path / "one")
   assert [row["step"] for row in runner.rows(tmp_path / "two")] == list(range(1, 21))
   assert runner.losses(tmp_path / "two") == pytest.approx(runner.losses(tmp_path / "one"), rel=1e-5)
-  tests = [[(row["step"], row["top1"]) for row in runner.rows(tmp_path / run, "test")] for run in ("one", "two")]
-  assert tests[0] == tests[1] and len(tests[0]) == 2
+  for split, number in (("val", 2), ("test", 1)):
+    one, two = ([(row["step"], row["top1"]) for row in runner.rows(tmp_path / run, split)] for run in ("one", "two"))
+    assert one == two and len(one) == number
   assert runner.saved_steps(tmp_path / "two") == runner.saved_steps(tmp_path / "one")
   assert "2 x cpu" in (tmp_path / "two" / "train.log").read_text()
 
-  # Its last checkpoint is taken away; one process goes on from the one before.
+  # Its last checkpoint is removed; one process resumes from the one before.
   shutil.rmtree(tmp_path / "two" / "checkpoints" / "20")
   train(runner.load("lenet5", **fields), tmp_path / "two")
   assert "resuming from step 14 of 20" in (tmp_path / "two" / "train.log").read_text()

@@ -14,8 +14,8 @@ from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.initialization import _is_classifier, load_initial_weights
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.mesh import create_mesh
+from cnn_zoo.training.network import Network
 from cnn_zoo.training.programs import Programs
-from cnn_zoo.training.state import Network
 from tests.helpers import runner
 
 
@@ -27,7 +27,8 @@ def save(workdir, model):
   """A checkpoint of the weights of `model` alone, as scripts/import_weights.py writes it."""
   network = Network(model)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=1, metric="top1")
-  checkpoints.save(0, {"params": network.params, "batch_stats": network.batch_stats}, {"source": "here"}, None)
+  details = {"config": runner.load("lenet5").to_dict(), "imported": {"weights": "a.pth", "source": "timm"}}
+  checkpoints.save(0, {"params": network.params, "batch_stats": network.batch_stats}, details, None)
   checkpoints.close()
   return network
 
@@ -55,18 +56,18 @@ def test_averages_start_from_the_weights(tmp_path):
   saved = save(tmp_path, create_model("lenet5", num_classes=10, in_channels=1, rngs=nnx.Rngs(5)))
   config = runner.load("lenet5", init=str(tmp_path), ema_decay=0.9)
   programs = Programs(config, create_mesh())
-  drawn = programs.initial_state()
-  assert load_initial_weights(programs, config) == f"starting from the weights of step 0 in {tmp_path}"
+  random = programs.initial_state()
+  assert load_initial_weights(programs, config) == f"starting from the weights of a.pth (timm) in {tmp_path}"
   state = programs.initial_state()
   assert equal(state.params, saved.params) and equal(state.ema["params"], saved.params)
-  assert not equal(drawn.params, saved.params) and equal(state.optimizer, drawn.optimizer) and state.step == 0
+  assert not equal(random.params, saved.params) and equal(state.optimizer, random.optimizer) and state.step == 0
 
 
 def test_batch_statistics_come_too(tmp_path):
   fields = {"model.width": 0.25, "model.depth": 0.3}
   options = {"width": 0.25, "depth": 0.3, "num_classes": 10, "in_channels": 1}
   model = create_model("efficientnet_b0", **options, rngs=nnx.Rngs(5))
-  model.stem_norm.mean.set_value(model.stem_norm.mean[...] + 3)
+  model.stem.norm.mean.set_value(model.stem.norm.mean[...] + 3)
   saved = save(tmp_path, model)
   config = runner.load("efficientnet_b0", init=str(tmp_path), **fields)
   programs = Programs(config, create_mesh())
@@ -79,19 +80,19 @@ def test_another_number_of_classes(tmp_path):
   saved = save(tmp_path, create_model("lenet5", num_classes=7, in_channels=1, rngs=nnx.Rngs(5)))
   config = runner.load("lenet5", init=str(tmp_path))
   programs = Programs(config, create_mesh())
-  drawn = programs.network.params
+  random = programs.network.params
   says = load_initial_weights(programs, config)
-  assert says.endswith("but for output.bias and output.kernel: drawn anew for 10 classes in place of 7")
+  assert says.endswith(", except output.bias and output.kernel: re-initialised for 10 classes instead of 7")
   params = programs.network.params
-  assert equal(params["output"], drawn["output"])
+  assert equal(params["output"], random["output"])
   assert all(equal(params[layer], saved.params[layer]) for layer in params if layer != "output")
 
 
 def test_kernels_of_images_are_inflated_for_clips(tmp_path):
-  """And a classifier of other classes is drawn anew."""
+  """And a classifier of other classes is re-initialised."""
   options = {"width": 0.25, "depth": 0.3, "in_channels": 1}
   model = create_model("efficientnet_b0", num_classes=7, **options, rngs=nnx.Rngs(5))
-  model.stem_norm.mean.set_value(model.stem_norm.mean[...] + 3)
+  model.stem.norm.mean.set_value(model.stem.norm.mean[...] + 3)
   save(tmp_path, model)
   deep = create_model("efficientnet_b0", num_classes=7, rank=3, **options, rngs=nnx.Rngs(6))
   inflate_weights(model, deep)
@@ -99,16 +100,16 @@ def test_kernels_of_images_are_inflated_for_clips(tmp_path):
   fields = {"model.width": 0.25, "model.depth": 0.3, "model.rank": 3}
   config = runner.load("efficientnet_b0", init=str(tmp_path), **fields)
   programs = Programs(config, create_mesh())
-  drawn = programs.network.params["classifier"]
+  random = programs.network.params["classifier"]
   says = load_initial_weights(programs, config)
   kernels = sum(x.ndim == 5 for x in jax.tree.leaves(expected.params))
   assert says == (
-    f"starting from the weights of step 0 in {tmp_path}, {kernels} kernels of images repeated along time, but for "
-    "classifier.bias and classifier.kernel: drawn anew for 10 classes in place of 7"
+    f"starting from the weights of a.pth (timm) in {tmp_path}, {kernels} kernels of images repeated along time, except "
+    "classifier.bias and classifier.kernel: re-initialised for 10 classes instead of 7"
   )
   state = programs.initial_state()
   assert equal(state.batch_stats, expected.batch_stats)
-  assert equal(state.params, {**expected.params, "classifier": drawn})
+  assert equal(state.params, {**expected.params, "classifier": random})
 
 
 @pytest.mark.parametrize(

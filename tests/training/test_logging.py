@@ -1,14 +1,15 @@
-"""What a run writes down."""
+"""What a run writes."""
 
 import json
 
+from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.logging import RunLog, read_metrics
 
 VALUES = {"loss": 1.0, "top1": 0.5}
 
 
 def write(workdir, start, steps, leader=True):
-  log = RunLog(workdir, start, 10, 64, ("top1", "top-1"), leader)
+  log = RunLog(RunFolder(workdir), start, 10, 64, ("top1", "top-1"), leader)
   for step in steps:
     log.metrics("train", step, step / 3, VALUES)
     log.advance(step)
@@ -37,7 +38,7 @@ def test_a_line_that_was_cut_off(tmp_path):
   assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3, 4, 5]
 
 
-def test_a_run_that_starts_anew_forgets(tmp_path):
+def test_a_run_that_starts_over_drops_its_lines(tmp_path):
   write(tmp_path, 0, range(1, 5))
   write(tmp_path, 0, range(1, 3))
   assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
@@ -50,3 +51,18 @@ def test_other_processes_are_silent(tmp_path, capsys):
 
 def test_no_metrics_yet(tmp_path):
   assert read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+def test_the_report_of_a_run_that_goes_on_is_dropped(tmp_path):
+  """With a validation set, the test row belongs to the end, although its step may be an earlier one."""
+  rows = [
+    {"split": split, "step": step, "epoch": 1.0, **VALUES} for split, step in (("val", 4), ("val", 10), ("test", 4))
+  ]
+  for resumed_from, kept in ((8, [("val", 4)]), (10, [("val", 4), ("val", 10), ("test", 4)])):
+    folder = RunFolder(tmp_path / str(resumed_from))
+    folder.prepare()
+    folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    log = RunLog(folder, resumed_from, 10, 64, ("top1", "top-1"))
+    assert log.has("test") == (resumed_from == 10)
+    log.close()
+    assert [(row["split"], row["step"]) for row in read_metrics(folder.metrics)] == kept

@@ -63,7 +63,7 @@ def test_mean_iou_of_devices_and_processes_is_scikit_learns(scenes_run):
   run = open_run(None, workdir)
   dataset = data.open_dataset(run.config.data)
   answers, labels = [], []
-  for batch in data.test_batches(dataset, run.config.data, batch_size=100):
+  for batch in data.evaluation_batches(dataset, run.config.data, split="test", batch_size=100):
     answers.append(np.asarray(run.programs.answers(run.weights, batch["input"])).argmax(-1))
     labels.append(batch["label"])
   answers, labels = np.concatenate(answers), np.concatenate(labels)
@@ -97,18 +97,17 @@ def test_a_resumed_run_of_segmentation_writes_the_same_bytes(scenes_run, tmp_pat
 
 
 def test_every_dataset_has_settings_and_a_rank():
-  assert list(base.PIPELINES) and set(base.PIPELINES) == set(data.list_datasets())
-  for dataset in base.PIPELINES:
-    config, kind = base.get_config("resnet18", dataset), data.DATASETS[dataset][3]
-    info = data.DatasetInfo(2, 1, config.task, kind, ())
-    assert config.model.rank == {"waveform": 1, "clip": 3}.get(kind)
-    assert len(data.input_shape(config.data, info)) - 1 == (config.model.rank or 2)
+  for dataset, spec in data.SPECS.items():
+    config = base.get_config("resnet18", dataset)
+    info = data.DatasetInfo(2, 1, config.task, spec.kind, ())
+    assert config.model.rank == {"waveform": 1, "clip": 3}.get(spec.kind, 2)
+    assert len(data.input_shape(config.data, info)) - 1 == config.model.rank
 
 
 def test_what_crosses_between_devices(tmp_path):
   """The gradients and the other sums together, and the whole numbers of the confusion matrix."""
   fields = {**UNET, "steps": 1, "batch_norm.group_size": 1, "convolution_lowering": "lax", "compilation_cache": ""}
-  dump = f"--xla_dump_to={tmp_path / 'hlo'} --xla_dump_hlo_as_text --xla_dump_hlo_module_re=jit_whole.*"
+  dump = f"--xla_dump_to={tmp_path / 'hlo'} --xla_dump_hlo_as_text --xla_dump_hlo_module_re=jit_train_step.*"
   runner.train_process("unet", tmp_path / "run", fields, XLA_FLAGS=f"{EIGHT} {dump}")
   text = "".join(path.read_text() for path in (tmp_path / "hlo").glob("*after_optimizations.txt"))
   crossings = re.findall(r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\(", text)
@@ -126,7 +125,7 @@ def test_what_crosses_between_devices(tmp_path):
     ),
     ("unet", {"task": "classification"}, "does not fit config.data.name='digit_scenes'; valid: segmentation"),
     ("lenet5", {"task": "nothing"}, "config.task='nothing' is not known; valid: classification, segmentation"),
-    ("unet", {"task": "classification", "data.name": "digits"}, r"the model answers with \(32, 32, 10\) numbers"),
+    ("unet", {"task": "classification", "data.name": "digits"}, r"the outputs are \(32, 32, 10\) for each example,"),
     (
       "lenet5",
       {"task": "segmentation", "data.name": "digit_scenes"},
@@ -134,12 +133,12 @@ def test_what_crosses_between_devices(tmp_path):
     ),
     ("m5", {"data.name": "digits"}, r"config.model.name='m5' does not fit config.data.name='digits': input \(64, 32,"),
     ("c3d", {"data.name": "digits"}, "config.model.name='c3d' does not fit config.data.name='digits': input"),
-    ("m5", {"data.samples": 0}, "config.data.samples=0 must be at least 1"),
-    ("c3d", {"data.frames": 0}, "config.data.frames=0 must be at least 1"),
+    ("m5", {"data.samples": 0}, "config.data.samples=0 is not valid; valid: a whole number, at least 1"),
+    ("c3d", {"data.frames": 0}, "config.data.frames=0 is not valid; valid: a whole number, at least 1"),
     ("c3d", {"model.view": "stack", "data.frames": 8}, "has clips of 8 frames, view='stack' was built for frames=16"),
   ],
 )
-def test_mistakes_are_told_in_one_line(name, fields, says, tmp_path):
+def test_mistakes_are_one_line(name, fields, says, tmp_path):
   config = runner.load(name, **{"data.image_size": 32, **fields})
   with pytest.raises(UserError, match=says) as error:
     train(config, tmp_path / "run")

@@ -1,8 +1,10 @@
-"""A run that was stopped, in whatever way, ends with the bits of one that was not."""
+"""A run that was stopped, in whatever way, resumes bit-exactly; a finished one can be extended."""
 
 import json
+import math
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from cnn_zoo.data.batches import _Stream
-from cnn_zoo.runs.evaluation import evaluate
-from cnn_zoo.training import setup
+from cnn_zoo.errors import UserError
+from cnn_zoo.training import loop
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
 from tests.helpers import runner
+
+pytestmark = pytest.mark.slow  # processes and whole runs
 
 
 def check_same(workdir, whole, config):
@@ -35,7 +39,7 @@ def complete(workdir):
 
 
 def logged(workdir):
-  """Lines of train.log that tell of steps."""
+  """The number of lines of train.log about steps."""
   log = Path(workdir) / "train.log"
   return sum("  epoch " in line for line in log.read_text().splitlines()) if log.exists() else 0
 
@@ -76,7 +80,7 @@ def test_killed(whole_run, tmp_path):
 
 
 def test_terminated(whole_run, tmp_path):
-  """SIGTERM saves and ends; the same command goes on, here with the data in worker processes."""
+  """SIGTERM saves and ends; the same command resumes, here with the data in worker processes."""
   workdir = tmp_path / "run"
   process = runner.start(runner.arguments("lenet5", workdir, runner.UNEVEN))
   wait_for(process, lambda: logged(workdir) >= 3)
@@ -96,7 +100,7 @@ def test_terminated_while_evaluating(tmp_path, monkeypatch):
 
   def interrupted(*arguments):
     os.kill(os.getpid(), signal.SIGTERM)
-    return {**evaluate(*arguments), "top1": -2.0}  # no new best, for which it would be saved anyway
+    return {**evaluate(*arguments), "top1": -2.0}  # not a new best, which would be saved anyway
 
   monkeypatch.setattr(Programs, "evaluate", interrupted)
   train(runner.load("lenet5", steps=30), tmp_path / "run")
@@ -105,7 +109,7 @@ def test_terminated_while_evaluating(tmp_path, monkeypatch):
 
 
 def test_broken_efficientnet(tmp_path, monkeypatch):
-  """Batch statistics, dropout and stochastic depth go on too, from any step."""
+  """Batch statistics, dropout and stochastic depth resume too, from any step."""
   fields = {
     **runner.TINY_EFFICIENTNET,
     "log_every_steps": 3,
@@ -134,29 +138,97 @@ def test_broken_efficientnet(tmp_path, monkeypatch):
   check_same(tmp_path / "broken", tmp_path / "whole", config)
 
 
-def test_finished(whole_run, tmp_path):
-  """The command of a finished run evaluates it again and changes nothing."""
+def test_finished(whole_run, capfd):
+  """The command of a finished run evaluates it again, changes nothing and names what would."""
   before = (whole_run / "metrics.jsonl").read_bytes()
   result = train(runner.load("lenet5", **runner.UNEVEN), whole_run)
-  last = runner.rows(whole_run, "test")[-1]
-  assert result["top1"] == last["top1"] and result["loss"] == pytest.approx(last["loss"], rel=1e-6)
+  (test,) = runner.rows(whole_run, "test")
+  assert result["top1"] == test["top1"] and result["loss"] == pytest.approx(test["loss"], rel=1e-6)
   assert (whole_run / "metrics.jsonl").read_bytes() == before
+  err = capfd.readouterr().err
+  assert "this run is finished: step 90 of 90" in err and "--restart" in err
 
 
-def test_many_blocks_are_evaluated(tmp_path):
-  """Where names of blocks have two digits, their order in a checkpoint is another than in the model."""
-  fields = {**runner.TINY_EFFICIENTNET, "model.depth": 1.0, "steps": 1}
-  expected = train(runner.load("efficientnet_b0", **fields), tmp_path)
-  result = evaluate(None, tmp_path)
-  assert result["loss"] == pytest.approx(expected["loss"], rel=1e-6)
+SHORT = {"steps": 4, "batch_size": 32, "log_every_steps": 2, "schedule.name": "constant"}
 
 
-def test_a_run_of_before_there_were_clips_and_waveforms_goes_on():
-  """Its configuration lacks their fields, which had no effect on it."""
-  config = runner.load("lenet5")
-  saved = json.loads(json.dumps(config.to_dict()))
-  for field in ("frames", "samples", "time_shift", "gain", "noise"):
-    del saved["data"][field]
-  assert setup.differences(saved, config) == []
-  config.data.noise = 0.5
-  assert setup.differences(saved, config) == ["data.noise: 0.0 -> 0.5"]
+def test_extended(tmp_path):
+  """With a constant rate, six steps are the same whether or not the run was first meant to have four."""
+  longer = runner.load("lenet5", **{**SHORT, "steps": 6})
+  train(runner.load("lenet5", **SHORT), tmp_path / "extended")
+  train(longer, tmp_path / "extended")
+  log = (tmp_path / "extended" / "train.log").read_text()
+  assert "resuming from step 4 of 6" in log and "the run is extended from 4 to 6 steps\n" in log
+  train(longer, tmp_path / "whole")
+  extended, whole = (runner.saved_state(tmp_path / run, longer) for run in ("extended", "whole"))
+  assert runner.different_leaves(extended, whole) == []
+  assert [row["step"] for row in runner.rows(tmp_path / "extended")] == [2, 4, 6]
+  assert len(runner.rows(tmp_path / "extended", "test")) == 1  # the report of the shorter run is gone
+
+
+def test_extended_by_epochs(tmp_path):
+  fields = {**SHORT, "steps": None, "schedule.warmup_epochs": 0.0}
+  train(runner.load("lenet5", **fields, epochs=0.1), tmp_path)
+  train(runner.load("lenet5", **fields, epochs=0.2), tmp_path)
+  assert "resuming from step 5 of 9" in (tmp_path / "train.log").read_text()
+  assert runner.saved_steps(tmp_path)[-1] == 9
+
+
+def test_extended_cosine(tmp_path):
+  """Its rates depend on the length, so it has to be asked for."""
+  fields = {**SHORT, "schedule.name": "cosine", "schedule.warmup_epochs": 0.0, "optimizer.learning_rate": 0.01}
+  train(runner.load("lenet5", **fields), tmp_path)
+  with pytest.raises(
+    UserError, match=r"another length \(steps: 4 -> 8\), on which the cosine schedule depends; valid: "
+  ):
+    train(runner.load("lenet5", **{**fields, "steps": 8}), tmp_path)
+  train(runner.load("lenet5", **{**fields, "steps": 8, "schedule.extend": True}), tmp_path)
+  assert (
+    "the run is extended from 4 to 8 steps; its cosine schedule is that of 8 steps from here on: the learning rate of "
+    "step 4 was 0.00146, that of step 5 is 0.005\n"
+  ) in (tmp_path / "train.log").read_text()
+  rates = [0.005 * (1 + math.cos(math.pi * step / 8)) for step in (5, 7)]  # of steps 6 and 8
+  assert [row["learning_rate"] for row in runner.rows(tmp_path)[2:]] == pytest.approx(rates, rel=1e-6)
+
+
+@pytest.mark.parametrize("steps", [3, 4])
+def test_shortened(steps, tmp_path):
+  """Only to an end that is not past."""
+  fields = {**SHORT, "steps": 6, "checkpoint.every_steps": 4}
+  train(runner.load("lenet5", **fields), tmp_path)
+  shutil.rmtree(tmp_path / "checkpoints" / "6")
+  says = (
+    f"config.steps={steps} ends at step {steps}, but workdir=.* holds a run that has done 4; valid: more than 4 steps"
+  )
+  with pytest.raises(UserError, match=says):
+    train(runner.load("lenet5", **{**fields, "steps": steps}), tmp_path)
+  train(runner.load("lenet5", **{**fields, "steps": 5}), tmp_path)
+  assert "the run is shortened from 6 to 5 steps" in (tmp_path / "train.log").read_text()
+  assert runner.saved_steps(tmp_path) == [4, 5]
+
+
+def test_restarted(tmp_path):
+  """The old folder keeps all that it had."""
+  workdir = tmp_path / "run"
+  train(runner.load("lenet5", **SHORT), workdir)
+  old = (workdir / "metrics.jsonl").read_bytes()
+  train(runner.load("lenet5", **{**SHORT, "steps": 2, "seed": 1}), workdir, restart=True)
+  assert (tmp_path / "run.old1" / "metrics.jsonl").read_bytes() == old
+  assert runner.saved_steps(tmp_path / "run.old1") == [4] and runner.saved_steps(workdir) == [2]
+  assert f"the run that was in {workdir} is now in {workdir}.old1" in (workdir / "train.log").read_text()
+
+
+def test_changed_code_and_packages(tmp_path, monkeypatch, capfd):
+  """They are stored, and a warning says what has changed since."""
+  old = {"commit": "0123456789abcdef", "changes": None, "versions": {"jax": "0.1", "numpy": "2"}}
+  new = {"commit": "fedcba9876543210", "changes": "1234", "versions": {"jax": "0.2", "numpy": "2"}}
+  for environment in (old, old, new):
+    monkeypatch.setattr(loop, "current_environment", lambda environment=environment: environment)
+    train(runner.load("lenet5", **SHORT), tmp_path)
+    assert json.loads((tmp_path / "environment.json").read_text()) == environment
+  err = capfd.readouterr().err
+  assert err.count("warning: ") == 1
+  assert (
+    "warning: since step 4 was saved there are changes: code 0123456789 -> fedcba9876 with uncommitted changes; "
+    "jax 0.1 -> 0.2\n"
+  ) in err

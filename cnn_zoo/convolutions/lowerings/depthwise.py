@@ -93,7 +93,7 @@ def _by_taps(x, g, offsets, strides):
     window = lax.slice(window, (0,) * x.ndim, window.shape, (1, *strides, 1))
     return jnp.sum(window * g, axes, dtype=jnp.float32)
 
-  grid = jnp.asarray(list(itertools.product(*offsets)), jnp.int32)
+  grid = jnp.asarray(list(itertools.product(*offsets)))  # of the default integers, as the zeros in dynamic_slice
   return lax.map(one_tap, tuple(grid.T)) if len(grid) > 1 else one_tap(tuple(grid[0]))
 
 

@@ -49,7 +49,8 @@ def convolve_transposed(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> 
   """The transposed convolution, by the lowering that the table chooses.
 
   Args:
-    x, kernel: as in `convolve`.
+    x: as in `convolve`.
+    kernel: as in `convolve`.
     geometry: of the convolution that it transposes. The padding is what is cut off (before, after) each spatial axis of
       the sum of all scaled kernels; below 0 it adds zeros.
 

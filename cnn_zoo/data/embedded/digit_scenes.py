@@ -1,4 +1,4 @@
-"""The embedded scenes: handwritten digits before textured backgrounds, with a label map, as a TFDS builder."""
+"""The embedded scenes: handwritten digits in front of textured backgrounds, with a label map, as a TFDS builder."""
 
 import math
 
@@ -22,10 +22,10 @@ NOISE = (0.0, 0.03)  # standard deviation, where 1 is white
 
 
 class DigitScenes(tfds.core.GeneratorBasedBuilder):
-  """Scenes of 64 x 64 pixels, RGB: one to four handwritten digits in random colours before textured backgrounds.
+  """Scenes of 64 x 64 pixels, RGB: one to four handwritten digits in random colours on textured backgrounds.
 
-  The label map has 0 for the background, 1 + d for digit d, and 255, to be ignored, where the edge of a digit runs
-  through a pixel. The digits are those of UCI's optical recognition of handwritten digits, licence CC BY 4.0, as
+  The label map has 0 for the background, 1 + d for digit d, and 255, to be ignored, where the edge of a digit crosses
+  a pixel. The digits are those of UCI's optical recognition of handwritten digits, licence CC BY 4.0, as
   scikit-learn ships them: in the training scenes those of `digits`' training set, in the test scenes those of its test
   set.
   """
@@ -63,8 +63,8 @@ def make_scene(rng: np.random.Generator, digits: np.ndarray, labels: np.ndarray)
   """A scene, uint8 [SIDE, SIDE, 3], and its label map, uint8 [SIDE, SIDE, 1].
 
   Args:
-    rng: of everything in the scene.
-    digits: uint8 [examples, 8, 8], of which it takes some.
+    rng: source of all random numbers of the scene.
+    digits: uint8 [examples, 8, 8], to choose from.
     labels: [examples], which digit each is.
   """
   colours = _background_colours(rng)
@@ -84,7 +84,7 @@ def make_scene(rng: np.random.Generator, digits: np.ndarray, labels: np.ndarray)
 
 
 def _background_colours(rng: np.random.Generator) -> np.ndarray:
-  """[2, 3], the colours between which the background varies: any, and one that is not too far from it."""
+  """[2, 3], the colours between which the background varies: a random one, and another not too far from it."""
   colour = rng.random(3)
   return np.clip([colour, colour + 0.7 * (rng.random(3) - 0.5)], 0, 1)
 
@@ -104,7 +104,7 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
 
 
 def _places(rng: np.random.Generator, number: int) -> list[tuple[float, float, float]]:
-  """Size, row and column of up to `number` digits, which overlap little; one that finds no room is left out."""
+  """Size, row and column of up to `number` digits, which overlap little; a digit without room is left out."""
   places = []
   for _ in range(number):
     size = uniform(rng, *SIZE)

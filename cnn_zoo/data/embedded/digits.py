@@ -11,7 +11,7 @@ NUM_TEST = 360
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-  """UCI's optical recognition of handwritten digits, as scikit-learn ships it: 1,437 to train on and 360 to test on."""
+  """UCI's optical recognition of handwritten digits, as scikit-learn ships it: 1,437 training and 360 test images."""
 
   VERSION = tfds.core.Version("1.0.0")
 
@@ -53,8 +53,8 @@ def split_digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def test_indices(labels: np.ndarray) -> list[int]:
   """The fixed test set: sorted indices of `NUM_TEST` examples, stratified over the classes by largest remainder.
 
-  Within a class, examples are ordered by the CRC-32 of their index in decimal and the first are taken: a choice that no
-  version of any library can change.
+  Within a class, examples are ordered by the CRC-32 of their index in decimal and the first are taken. So the choice
+  does not depend on the version of any library.
 
   Args:
     labels: [examples], class of each example.

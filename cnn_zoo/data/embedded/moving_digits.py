@@ -32,10 +32,10 @@ NOISE = (0.0, 0.04)  # standard deviation, where 1 is white
 class MovingDigits(tfds.core.GeneratorBasedBuilder):
   """Clips of 16 frames, 32 x 32 pixels, grayscale, of a handwritten digit that moves; the class is its direction.
 
-  Who leaves the image comes back in on the other side. With a start that is equally likely anywhere, every frame for
-  itself looks the same in all classes: only the motion tells the direction. The digits are those of UCI's optical
-  recognition of handwritten digits, licence CC BY 4.0, as scikit-learn ships them: in the training clips those of
-  `digits`' training set, in the test clips those of its test set.
+  A digit that leaves the image enters it again on the other side, and it starts anywhere with equal probability. So
+  single frames have the same distribution in all classes: only the motion shows the direction. The digits are those of
+  UCI's optical recognition of handwritten digits, licence CC BY 4.0, as scikit-learn ships them: in the training clips
+  those of `digits`' training set, in the test clips those of its test set.
   """
 
   VERSION = tfds.core.Version("1.0.0")
@@ -46,7 +46,7 @@ class MovingDigits(tfds.core.GeneratorBasedBuilder):
       description=self.__doc__,
       features=tfds.features.FeaturesDict(
         {
-          # What tfds.features.Video is on the disk, but Video itself needs TensorFlow.
+          # As tfds.features.Video is stored, but Video itself needs TensorFlow.
           "video": tfds.features.Sequence(
             tfds.features.Image(shape=(SIDE, SIDE, 1), encoding_format="png"), length=FRAMES
           ),

@@ -1,8 +1,8 @@
-"""What the synthesised datasets are made of: random numbers, noise, digits at any place and size, PNG bytes.
+"""Parts of the synthesised datasets: random numbers, noise, digits at any place and size, PNG bytes.
 
-Every dataset is to be the same wherever it is made, but for the last bit of a function on another processor. So random
-numbers come from `Generator.random` alone: the bits of PCG64, which NumPy promises to keep, while its other
-distributions may change.
+A dataset is the same on every machine, except for the last bit of a function on another processor. So random numbers
+come from `Generator.random` alone: the bits of PCG64, which NumPy promises to keep, while its other distributions may
+change.
 """
 
 import cv2
@@ -30,7 +30,7 @@ def noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def balanced_labels(rng: np.random.Generator, number: int, num_classes: int) -> np.ndarray:
-  """`number` labels in random order, of every class as many as of any other, or one more."""
+  """`number` labels in random order; the counts of two classes differ by one at most."""
   return (np.arange(number) % num_classes)[np.argsort(rng.random(number), kind="stable")]
 
 
@@ -58,11 +58,11 @@ def _cubic(distance: np.ndarray) -> np.ndarray:
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
-  """Values, of which 0 is black and 1 is white, as pixels."""
+  """Values from 0 (black) to 1 (white) as pixels."""
   return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def encode_png(image: np.ndarray) -> bytes:
-  """PNG of uint8 [height, width, 1] (grayscale) or [..., 3] (RGB); to encode an array itself, TFDS needs TensorFlow."""
+  """PNG of uint8 [height, width, 1] (grayscale) or [..., 3] (RGB); TFDS itself needs TensorFlow to encode an array."""
   image = image[:, :, ::-1] if image.shape[2] == 3 else image  # OpenCV takes BGR
   return cv2.imencode(".png", image)[1].tobytes()

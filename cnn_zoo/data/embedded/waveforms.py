@@ -10,14 +10,14 @@ from cnn_zoo.data.embedded.synthesis import balanced_labels, choice, make_rng, n
 WAVEFORMS = {"train": 3000, "test": 600}
 SAMPLE_RATE = 8000  # in Hz
 SAMPLES = 8000
-HIGHEST = 3800.0  # in Hz; harmonics above would come close to half the sample rate, where they would fold back
+HIGHEST = 3800.0  # in Hz; higher harmonics would come close to half the sample rate and alias
 
 PITCH = (110.0, 880.0)  # in Hz
 RATE = (4.0, 8.0)  # of tremolo, vibrato and trill, in Hz
 DURATION = (0.6, 1.0)  # in seconds
 FADE_IN, FADE_OUT = 40, 80  # in samples
 SIGNAL_TO_NOISE = (5.0, 30.0)  # in dB
-# Root mean square of the whole, in dB of full scale: so low that no sound of any family is clipped.
+# Root mean square of the whole, in dB of full scale: low enough that no sound is clipped.
 LEVEL = (-38.0, -21.0)
 
 
@@ -26,7 +26,7 @@ class Waveforms(tfds.core.GeneratorBasedBuilder):
 
   Steady tones (sine, square, sawtooth), tones whose pitch rises or falls (chirp_up, chirp_down) or whose loudness or
   pitch swings (tremolo, vibrato) or that alternate between two pitches (trill), plucked strings (pluck), and noise
-  around a pitch (band_noise). The loudness of a sound says nothing about its family.
+  around a pitch (band_noise). The loudness of a sound does not depend on its family.
   """
 
   VERSION = tfds.core.Version("1.0.0")
@@ -37,8 +37,8 @@ class Waveforms(tfds.core.GeneratorBasedBuilder):
       description=self.__doc__,
       features=tfds.features.FeaturesDict(
         {
-          # What tfds.features.Audio is when it is read, but Audio itself needs TensorFlow; as bytes, for as integers of
-          # variable length samples would take three times the space.
+          # As tfds.features.Audio is read, but Audio itself needs TensorFlow. As bytes, because samples as integers of
+          # variable length would take three times the space.
           "audio": tfds.features.Tensor(shape=(SAMPLES,), dtype=np.int16, encoding="bytes"),
           "label": tfds.features.ClassLabel(names=list(SOUNDS)),
         }
@@ -82,7 +82,7 @@ def _root_mean_square(waveform: np.ndarray) -> float:
   return math.sqrt(np.mean(waveform**2))
 
 
-# The families: each makes a sound of any level at given times, [samples], in seconds.
+# The families: each function makes a sound of any level at given times, [samples], in seconds.
 
 
 def _sine(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
@@ -126,7 +126,7 @@ def _trill(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
 
 
 def _pluck(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-  """A string plucked at a part of its length: its harmonics fade away, the higher the sooner."""
+  """A string plucked at a part of its length: its harmonics decay, the higher ones faster."""
   place, decay = uniform(rng, 0.1, 0.4), uniform(rng, 2.5, 6)
   return _harmonics(
     rng,
@@ -157,7 +157,7 @@ SOUNDS = {
 
 
 def _pitch(rng: np.random.Generator) -> float:
-  """In Hz; every octave is equally likely. Rounded, for the last bit of a power may depend on the machine."""
+  """In Hz; every octave is equally likely. Rounded, because the last bit of a power may depend on the machine."""
   return round(PITCH[0] * (PITCH[1] / PITCH[0]) ** rng.random(), 2)
 
 

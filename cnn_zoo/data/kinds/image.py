@@ -1,9 +1,10 @@
-"""What happens to one image between its record and its batch: decode, crop, resize, shift, rotate, zoom, flip.
+"""Images: decode, crop, resize, shift, rotate, zoom and flip one image of a record.
 
-Pixels are uint8 throughout; `settings` is `config.data`. Normalisation is of whole batches and runs on the device.
+Pixels are uint8 throughout; `settings` is `config.data`. Normalisation is per batch and runs on the device.
 """
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -14,15 +15,21 @@ from cnn_zoo.data.decode import decode_image, image_size
 
 CROPS = ("resize", "random")
 
-# The fields of `config.data` that are read here, besides those that every kind of dataset has.
+TASK = "classification"
+RANK = 2
+FEATURE = "image"
+LABEL = "label"
+NO_LABEL = 0
 SETTINGS = ("image_size", "crop", "min_area", "test_crop", "flip", "shift", "rotate", "zoom")
+SIZES = ("image_size", "image_size")
+FILE = "an image file, such as JPEG or PNG"
 
 
 class View(NamedTuple):
-  """What a training example shows of its image; a clip's frames share one, and a scene and its label map do.
+  """Which part of an image a training example shows; the frames of a clip share one, a scene and its label map too.
 
   Attributes:
-    box: top, left, height and width of the part, in pixels of the image; None for all of it.
+    box: top, left, height and width of the part, in pixels of the image; None for the whole image.
     matrix: [2, 3], of the affine map of the resized part onto itself; None for the identity.
     flip: whether the result is mirrored left to right.
   """
@@ -32,17 +39,30 @@ class View(NamedTuple):
   flip: bool
 
 
+def channels(features) -> int:
+  """Number of channels, from the features of a TFDS builder: 3 (RGB) or 1 (grayscale)."""
+  return features[FEATURE].shape[-1]
+
+
 def shapes(settings, channels: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-  """Shapes and dtypes of an example's input and label."""
+  """Shapes and dtypes of an input, uint8 [image_size, image_size, channels], and its label, int32 []."""
   size = settings.image_size
   return jax.ShapeDtypeStruct((size, size, channels), np.uint8), jax.ShapeDtypeStruct((), np.int32)
 
 
-def make_example(record: dict, dataset, settings, rng: np.random.Generator | None) -> tuple[np.ndarray, np.int32]:
-  """Input and label of `{"image": encoded bytes, "label": int}`; with `rng` a training, without it a test example."""
-  data, channels = record["image"], dataset.channels
-  image = plain_image(data, channels, settings) if rng is None else augmented_image(data, channels, settings, rng)
+def make_example(record: dict, info, settings, rng: np.random.Generator | None) -> tuple[np.ndarray, np.int32]:
+  """Input and label of `{"image": encoded bytes, "label": int}`; augmented if there is an `rng`."""
+  data = record["image"]
+  if rng is None:
+    image = plain_image(data, info.channels, settings)
+  else:
+    image = augmented_image(data, info.channels, settings, rng)
   return image, np.int32(record["label"])
+
+
+def read_file(file: Path, info, settings) -> np.ndarray:
+  """The input from an image file, upright as its EXIF orientation says: uint8 [image_size, image_size, channels]."""
+  return plain_image(file.read_bytes(), info.channels, settings, upright=True)
 
 
 def augmented_image(data: bytes, channels: int, settings, rng: np.random.Generator) -> np.ndarray:
@@ -50,20 +70,29 @@ def augmented_image(data: bytes, channels: int, settings, rng: np.random.Generat
   return view_image(data, channels, settings.image_size, random_view(data, settings, rng))
 
 
-def plain_image(data: bytes, channels: int, settings) -> np.ndarray:
-  """Decodes one test image, without any randomness: uint8 [image_size, image_size, channels]."""
+def plain_image(data: bytes, channels: int, settings, *, upright: bool = False) -> np.ndarray:
+  """Decodes one image without augmentation: uint8 [image_size, image_size, channels].
+
+  With `settings.crop="random"` it is the centre crop, otherwise the whole image.
+
+  Args:
+    data: the encoded image.
+    channels: 3 (RGB) or 1 (grayscale).
+    settings: `config.data`.
+    upright: whether the EXIF orientation is honoured.
+  """
   size = settings.image_size
+  short_side = round(size / settings.test_crop) if settings.crop == "random" else size
+  image = decode_image(data, channels, short_side, short_side, upright=upright)
   if settings.crop == "random":
-    short_side = round(size / settings.test_crop)
-    image = decode_image(data, channels, short_side, short_side)
     image = centre(resize(image, *scaled(*image.shape[:2], short_side)), size)
   else:
-    image = resize(decode_image(data, channels, size, size), size, size)
+    image = resize(image, size, size)
   return image.reshape(size, size, channels)  # OpenCV drops a channel dimension of one
 
 
 def random_view(data: bytes, settings, rng: np.random.Generator) -> View:
-  """Draws what to show of an encoded image."""
+  """Draws which part of an encoded image to show."""
   box, matrix = None, None
   if settings.crop == "random":
     box = _random_box(*image_size(data), settings.min_area, rng)
@@ -73,7 +102,7 @@ def random_view(data: bytes, settings, rng: np.random.Generator) -> View:
 
 
 def view_image(data: bytes, channels: int, size: int, view: View) -> np.ndarray:
-  """Decodes an image and shows what `view` says of it: uint8 [size, size, channels]."""
+  """Decodes an image and shows the part that `view` specifies: uint8 [size, size, channels]."""
   if view.box is None:
     image = resize(decode_image(data, channels, size, size), size, size)
   else:
@@ -86,20 +115,43 @@ def view_image(data: bytes, channels: int, size: int, view: View) -> np.ndarray:
 
 
 def resize(image: np.ndarray, height: int, width: int, exact: bool = True) -> np.ndarray:
-  """Resizes uint8 [any, any, channels] to [height, width, channels]: cubic to enlarge, averages of areas to shrink.
+  """Resizes an image, each axis for itself: averages of areas where it shrinks, cubic interpolation where it grows.
 
-  Unless `exact`, shrinking by less than two is bilinear, which aliases a little and is six times as fast.
+  Example:
+    >>> import numpy as np
+    >>> from cnn_zoo.data.kinds.image import resize
+    >>> stripes = np.zeros((31, 1024, 1), np.uint8)
+    >>> stripes[:, ::2] = 255
+    >>> np.unique(resize(stripes, 32, 32))  # the mean, 127.5, rounded
+    array([128], dtype=uint8)
+
+  Args:
+    image: uint8 [any, any, channels].
+    height: of the result.
+    width: of the result.
+    exact: if False, an image of which no axis shrinks by two or more, but one shrinks, is resized bilinearly, which
+      aliases a little and is six times as fast.
+
+  Returns:
+    uint8 [height, width, channels], or [height, width] of one channel, as OpenCV does.
   """
   if image.shape[:2] == (height, width):
     return image
-  shrink = max(image.shape[0] / height, image.shape[1] / width)
-  shrinking = cv2.INTER_AREA if exact or shrink >= 2 else cv2.INTER_LINEAR
-  interpolation = shrinking if shrink > 1 else cv2.INTER_CUBIC
+  shrink = image.shape[0] / height, image.shape[1] / width
+  if max(shrink) <= 1:
+    interpolation = cv2.INTER_CUBIC
+  elif not exact and max(shrink) < 2:
+    interpolation = cv2.INTER_LINEAR
+  elif min(shrink) >= 1:
+    interpolation = cv2.INTER_AREA
+  else:  # INTER_AREA interpolates linearly along both axes if one of them grows; so first the axis that shrinks
+    partial = (height, image.shape[1]) if shrink[0] > 1 else (image.shape[0], width)
+    return resize(resize(image, *partial), height, width)
   return cv2.resize(image, (width, height), interpolation=interpolation)
 
 
 def warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-  """Maps the pixels of uint8 [height, width, channels] by [2, 3]; what comes from outside repeats the border."""
+  """Maps the pixels of uint8 [height, width, channels] by an affine [2, 3]; outside, the border is repeated."""
   size = image.shape[1::-1]
   return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 

@@ -1,27 +1,44 @@
-"""What happens to one waveform between its record and its batch: cut or pad, shift, change the level, add noise.
+"""Waveforms: cut or pad, shift, change the level of and add noise to the audio of a record.
 
-Samples are int16 throughout, of which 32,768 is full scale; what gets louder than that is clipped.
+Samples are int16 throughout; full scale is 32,768, and louder samples are clipped.
 """
+
+from pathlib import Path
 
 import jax
 import numpy as np
 
-from cnn_zoo.data.decode import CorruptRecordError
+from cnn_zoo.data.decode import CorruptRecordError, decode_wav, resample
 
-# The fields of `config.data` that are read here, besides those that every kind of dataset has.
+TASK = "classification"
+RANK = 1
+FEATURE = "audio"
+LABEL = "label"
+NO_LABEL = 0
 SETTINGS = ("samples", "time_shift", "gain", "noise")
+SIZES = ("samples",)
+FILE = "a WAV file"
+
+# Valid samples per second; a header with others is broken, and resampling by it takes any amount of memory.
+RATES = (1_000, 1_000_000)
+
+
+def channels(features) -> int:
+  """Number of channels, which is always 1."""
+  del features
+  return 1
 
 
 def shapes(settings, channels: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-  """Shapes and dtypes of an example's input and label."""
+  """Shapes and dtypes of an input, int16 [samples, channels], and its label, int32 []."""
   return jax.ShapeDtypeStruct((settings.samples, channels), np.int16), jax.ShapeDtypeStruct((), np.int32)
 
 
-def make_example(record: dict, dataset, settings, rng: np.random.Generator | None) -> tuple[np.ndarray, np.int32]:
+def make_example(record: dict, info, settings, rng: np.random.Generator | None) -> tuple[np.ndarray, np.int32]:
   """Input and label of `{"audio": int16 [any], "label": int}`.
 
-  Silence is added at the end of what is too short. What is too long is cut: a training example, which has an `rng`,
-  starts anywhere in it, and a test example is its middle.
+  Silence is added at the end of audio that is too short. Audio that is too long is cut: with an `rng` the example is
+  augmented and starts anywhere in it; otherwise it is the middle.
 
   Returns:
     int16 [samples, 1], and the label.
@@ -42,10 +59,27 @@ def make_example(record: dict, dataset, settings, rng: np.random.Generator | Non
   return waveform[:, None], np.int32(record["label"])
 
 
-def augmented_waveform(waveform: np.ndarray, settings, rng: np.random.Generator) -> np.ndarray:
-  """Shifts int16 [samples], with silence where nothing comes from, changes its level, and adds white noise.
+def read_file(file: Path, info, settings) -> np.ndarray:
+  """The input from a WAV file: int16 [samples, 1].
 
-  Shift, change in decibels and the noise's level (its standard deviation) are uniform in what the settings allow.
+  Its channels are averaged, and its rate becomes that of the dataset.
+
+  Raises:
+    CorruptRecordError: it is no WAV file, or its rate is not within `RATES`.
+  """
+  samples, rate = decode_wav(file.read_bytes())
+  if not RATES[0] <= rate <= RATES[1]:
+    raise CorruptRecordError(f"{rate} samples a second, where there must be {RATES[0]:,} to {RATES[1]:,}")
+  mono = np.rint(samples.mean(axis=1, keepdims=True)).astype(np.int16)
+  audio = resample(mono, rate, info.sample_rate)[:, 0]
+  return make_example({"audio": audio, "label": 0}, info, settings, None)[0]
+
+
+def augmented_waveform(waveform: np.ndarray, settings, rng: np.random.Generator) -> np.ndarray:
+  """Shifts int16 [samples], filling up with silence, changes its level, and adds white noise.
+
+  The shift, the change in decibels and the standard deviation of the noise are uniform within the limits that
+  `settings` gives.
   """
   if settings.time_shift:
     waveform = _shift(waveform, round(settings.time_shift * len(waveform) * rng.uniform(-1, 1)))
@@ -61,7 +95,7 @@ def augmented_waveform(waveform: np.ndarray, settings, rng: np.random.Generator)
 
 
 def _shift(waveform: np.ndarray, by: int) -> np.ndarray:
-  """[samples], `by` later, or earlier if it is negative."""
+  """[samples], later by `by`, or earlier if it is negative."""
   shifted = np.zeros_like(waveform)
   kept = len(waveform) - abs(by)
   shifted[max(by, 0) : max(by, 0) + kept] = waveform[max(-by, 0) : max(-by, 0) + kept]

@@ -5,7 +5,7 @@ from cnn_zoo.pretrained.families import fcn
 OPTIONAL = fcn.OPTIONAL
 
 _HEAD = {
-  "pyramid.pooled.conv": "0.convs.4.1",  # behind the pooling
+  "pyramid.pooled.conv": "0.convs.4.1",  # after the pooling
   "pyramid.pooled.norm": "0.convs.4.2",
   "pyramid.project.conv": "0.project.0",
   "pyramid.project.norm": "0.project.1",

@@ -3,7 +3,7 @@
 # The files that torchvision publishes are older than its names.
 RENAMED = {"torchvision": ((r"\.(norm|conv)\.([12])\.", r".\1\2."),)}
 
-_OUTSIDE = {"stem": "features.conv0", "stem_norm": "features.norm0", "final_norm": "features.norm5"}
+_OUTSIDE = {"stem.conv": "features.conv0", "stem.norm": "features.norm0", "final_norm": "features.norm5"}
 
 
 def torchvision(name):

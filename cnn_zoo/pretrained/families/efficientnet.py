@@ -5,26 +5,26 @@ import itertools
 
 # What a block with an expansion calls its layers; without one, torchvision counts from the depthwise convolution.
 _TORCHVISION = {
-  "expand": "0.0",
-  "expand_norm": "0.1",
-  "depthwise": "1.0",
-  "depthwise_norm": "1.1",
+  "expand.conv": "0.0",
+  "expand.norm": "0.1",
+  "depthwise.conv": "1.0",
+  "depthwise.norm": "1.1",
   "excite.reduce": "2.fc1",
   "excite.expand": "2.fc2",
-  "project": "3.0",
-  "project_norm": "3.1",
+  "project.conv": "3.0",
+  "project.norm": "3.1",
 }
 _TIMM = {
-  "expand": "conv_pw",
-  "expand_norm": "bn1",
-  "depthwise": "conv_dw",
-  "depthwise_norm": "bn2",
+  "expand.conv": "conv_pw",
+  "expand.norm": "bn1",
+  "depthwise.conv": "conv_dw",
+  "depthwise.norm": "bn2",
   "excite.reduce": "se.conv_reduce",
   "excite.expand": "se.conv_expand",
-  "project": "conv_pwl",
-  "project_norm": "bn3",
+  "project.conv": "conv_pwl",
+  "project.norm": "bn3",
 }
-_TIMM_WITHOUT_EXPANSION = _TIMM | {"depthwise_norm": "bn1", "project": "conv_pw", "project_norm": "bn2"}
+_TIMM_WITHOUT_EXPANSION = _TIMM | {"depthwise.norm": "bn1", "project.conv": "conv_pw", "project.norm": "bn2"}
 
 
 def torchvision(name, model):
@@ -32,7 +32,7 @@ def torchvision(name, model):
   layer, _, leaf = name.rpartition(".")
   if not layer.startswith("blocks."):
     last = len(model.layers) + 1
-    outside = {"stem": "0.0", "stem_norm": "0.1", "head": f"{last}.0", "head_norm": f"{last}.1"}
+    outside = {"stem.conv": "0.0", "stem.norm": "0.1", "head.conv": f"{last}.0", "head.norm": f"{last}.1"}
     return f"features.{outside[layer]}.{leaf}" if layer in outside else f"classifier.1.{leaf}"
   block, stage, within, part = place(layer, model)
   index, _, rest = _TORCHVISION.get(part, part).partition(".")
@@ -44,7 +44,7 @@ def timm(name, model):
   """timm's name of our tensor `name`."""
   layer, _, leaf = name.rpartition(".")
   if not layer.startswith("blocks."):
-    outside = {"stem": "conv_stem", "stem_norm": "bn1", "head": "conv_head", "head_norm": "bn2"}
+    outside = {"stem.conv": "conv_stem", "stem.norm": "bn1", "head.conv": "conv_head", "head.norm": "bn2"}
     return f"{outside.get(layer, layer)}.{leaf}"
   block, stage, within, part = place(layer, model)
   names = _TIMM_WITHOUT_EXPANSION if block.expand is None else _TIMM

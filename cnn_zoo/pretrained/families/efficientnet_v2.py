@@ -7,9 +7,9 @@ from cnn_zoo.models.efficientnet_v2 import FUSED
 from cnn_zoo.pretrained.families import efficientnet
 
 # What a Fused-MBConv block calls its layers.
-_TORCHVISION = {"expand": "0.0", "expand_norm": "0.1", "project": "1.0", "project_norm": "1.1"}
-_TIMM = {"expand": "conv_exp", "expand_norm": "bn1", "project": "conv_pwl", "project_norm": "bn2"}
-_TIMM_WITHOUT_EXPANSION = {"expand": "conv", "expand_norm": "bn1"}
+_TORCHVISION = {"expand.conv": "0.0", "expand.norm": "0.1", "project.conv": "1.0", "project.norm": "1.1"}
+_TIMM = {"expand.conv": "conv_exp", "expand.norm": "bn1", "project.conv": "conv_pwl", "project.norm": "bn2"}
+_TIMM_WITHOUT_EXPANSION = {"expand.conv": "conv", "expand.norm": "bn1"}
 
 
 def torchvision(name, model):

@@ -1,7 +1,7 @@
 """GoogLeNet's published weights.
 
 torchvision's ImageNet weights were made for pixels in [-1, 1], (x - 0.5) / 0.5 in every channel; what torchvision calls
-`transform_input` turns its own normalisation into that one. The network here takes its input as it is.
+`transform_input` turns its own normalisation into that one. The network here does not transform its input.
 """
 
 from cnn_zoo.models.googlenet import BLOCKS

@@ -3,7 +3,7 @@
 from cnn_zoo.models.mobilenet_v2 import BOTTLENECKS
 from cnn_zoo.pretrained.families.efficientnet import place_in_stages
 
-_OUTSIDE = {"stem": "0.0", "stem_norm": "0.1", "head": "18.0", "head_norm": "18.1"}
+_OUTSIDE = {"stem.conv": "0.0", "stem.norm": "0.1", "head.conv": "18.0", "head.norm": "18.1"}
 # timm's names of a block's convolutions and normalisations; the first block has no expansion.
 _TIMM = {
   "convolutions.0": "conv_pw",
@@ -33,7 +33,7 @@ def timm(name):
   """timm's name of our tensor `name`."""
   layer, _, leaf = name.rpartition(".")
   if not layer.startswith("blocks."):
-    outside = {"stem": "conv_stem", "stem_norm": "bn1", "head": "conv_head", "head_norm": "bn2"}
+    outside = {"stem.conv": "conv_stem", "stem.norm": "bn1", "head.conv": "conv_head", "head.norm": "bn2"}
     return f"{outside.get(layer, layer)}.{leaf}"
   _, index, inner = layer.split(".", 2)
   stage, within = place_in_stages(int(index), [n for _, _, n, _ in BOTTLENECKS])

@@ -1,6 +1,6 @@
 """The published weights of ResNets with pre-activation."""
 
-_OUTSIDE = {"stem": "stem.conv", "final_norm": "norm", "classifier": "head.fc"}
+_OUTSIDE = {"stem.conv": "stem.conv", "final_norm": "norm", "classifier": "head.fc"}
 
 
 def timm(name):

@@ -8,7 +8,7 @@ def torchvision(name, model):
   layer, _, leaf = name.rpartition(".")
   if layer in _HEAD:
     return f"{_HEAD[layer]}.{leaf}"
-  _, stage, kind, index = layer.split(".")
-  each = 2 if model.stages[0].norms[0] is None else 3
-  before = sum(each * len(earlier.convolutions) + 1 for earlier in list(model.stages)[: int(stage)])
-  return f"features.{before + each * int(index) + (kind == 'norms')}.{leaf}"
+  _, stage, _, index, kind = layer.split(".")
+  each = 2 if model.stages[0].units[0].norm is None else 3
+  before = sum(each * len(earlier.units) + 1 for earlier in list(model.stages)[: int(stage)])
+  return f"features.{before + each * int(index) + (kind == 'norm')}.{leaf}"

@@ -1,7 +1,6 @@
 """Xception's published weights."""
 
-_OUTSIDE = {"norm1": "bn1", "norm2": "bn2", "classifier": "fc"}
-_SHORTCUT = {"shortcut": "skip", "shortcut_norm": "skipbn"}
+_STEM = {"conv1.conv": "conv1", "conv1.norm": "bn1", "conv2.conv": "conv2", "conv2.norm": "bn2"}
 _STEPS = {"0": "conv1", "1": "pointwise"}
 
 
@@ -15,12 +14,12 @@ def timm(name):
   if path[0].startswith("separable"):  # 1 and 2 are 3 and 4 in timm, counted on from the stem
     number = int(path[0].removeprefix("separable")) + 2
     return f"bn{number}.{leaf}" if path[1] == "norm" else f"conv{number}.{_STEPS[path[-1]]}.{leaf}"
-  return f"{_OUTSIDE.get(layer, layer)}.{leaf}"
+  return f"{_STEM.get(layer, 'fc')}.{leaf}"
 
 
 def _in_block(index, path):
   """timm's path of a layer in a block, which is a list of (ReLU, convolution, normalisation) and so on."""
-  if path[0] in _SHORTCUT:
-    return _SHORTCUT[path[0]]
+  if path[0] == "shortcut":
+    return "skip" if path[1] == "conv" else "skipbn"
   place = 3 * int(path[1]) + (1 if index else 0)  # the first block has no ReLU at its beginning
   return f"rep.{place + 1}" if path[2] == "norm" else f"rep.{place}.{_STEPS[path[-1]]}"

@@ -36,8 +36,8 @@ def digits_of(label_map: np.ndarray):
 
 def test_scenes_are_as_described(dataset, scenes):
   images, maps = scenes
-  assert (dataset.num_train, dataset.num_test, dataset.channels) == (1500, 300, 3)
-  assert dataset.num_classes == 11 and dataset.class_names == ("background", *"0123456789")
+  assert (dataset.num_train, dataset.num_test, dataset.info.channels) == (1500, 300, 3)
+  assert dataset.info.num_classes == 11 and dataset.info.class_names == ("background", *"0123456789")
   assert images.shape == (300, 64, 64, 3) and maps.shape == (300, 64, 64)
   assert np.unique(maps).tolist() == [*range(11), 255]
   counts = [len({label for label, _ in digits_of(label_map)}) for label_map in maps]

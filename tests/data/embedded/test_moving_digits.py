@@ -31,8 +31,8 @@ def test_clips(dataset) -> np.ndarray:
 
 
 def test_clips_are_as_described(dataset, test_clips):
-  assert (dataset.num_train, dataset.num_test, dataset.channels) == (2000, 400, 1)
-  assert dataset.class_names == DIRECTIONS
+  assert (dataset.num_train, dataset.num_test, dataset.info.channels) == (2000, 400, 1)
+  assert dataset.info.class_names == DIRECTIONS
   assert test_clips.shape == (400, 16, 32, 32) and test_clips.dtype == np.uint8
   assert np.bincount(labels_of(dataset.train)).tolist() == [250] * 8
   assert np.bincount(labels_of(dataset.test)).tolist() == [50] * 8

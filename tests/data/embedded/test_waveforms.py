@@ -73,8 +73,8 @@ def harmonic_levels(sounds: np.ndarray) -> np.ndarray:
 
 
 def test_waveforms_are_as_described(dataset, examples):
-  assert (dataset.num_train, dataset.num_test, dataset.channels) == (3000, 600, 1)
-  assert dataset.class_names == tuple(SOUNDS) and dataset.num_classes == 10
+  assert (dataset.num_train, dataset.num_test, dataset.info.channels) == (3000, 600, 1)
+  assert dataset.info.class_names == tuple(SOUNDS) and dataset.info.num_classes == 10
   for split, count in (("train", 300), ("test", 60)):
     audio, labels = examples[split]
     assert audio.shape == (10 * count, 8000) and audio.dtype == np.int16

@@ -1,12 +1,24 @@
+import io
 import types
 
 import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from PIL import Image, ImageOps
 
-from cnn_zoo.data.kinds.image import _random_box, _random_matrix, augmented_image, plain_image, resize, warp
-from tests.helpers.tiny_datasets import encode_png, make_settings
+from cnn_zoo.data.kinds.image import (
+  View,
+  _random_box,
+  _random_matrix,
+  augmented_image,
+  plain_image,
+  read_file,
+  resize,
+  view_image,
+  warp,
+)
+from tests.helpers.tiny_datasets import encode_png, make_dataset, make_settings
 
 
 def settings(**overrides):
@@ -92,6 +104,78 @@ def test_resize_kinds():
   bilinear = cv2.resize(image, (40, 40), interpolation=cv2.INTER_LINEAR)
   np.testing.assert_array_equal(resize(image, 40, 40, exact=False), bilinear)
   assert resize(image, 60, 60) is image
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_axis_is_resized_for_itself(swapped, channels):
+  """One axis grows a little, the other shrinks by 32: averages along the one that shrinks."""
+  stripes = np.zeros((31, 1024, channels), np.uint8)
+  stripes[:, ::2] = 255
+  line = np.zeros_like(stripes)
+  line[:, 500:502] = 255
+  for image, row in ((stripes, [128] * 32), (line, [0] * 15 + [16] + [0] * 16)):
+    result = resize(image.swapaxes(0, 1) if swapped else image, 32, 32).reshape(32, 32, channels)
+    result = result.swapaxes(0, 1) if swapped else result
+    assert (result == result[:1]).all() and result[0, :, 0].tolist() == row
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_grows_along_one_axis_is_cubic_along_it(exact):
+  image = np.random.default_rng(0).integers(0, 256, (20, 90, 3), dtype=np.uint8)
+  shrunk = cv2.resize(image, (30, 20), interpolation=cv2.INTER_AREA)
+  np.testing.assert_array_equal(
+    resize(image, 33, 30, exact), cv2.resize(shrunk, (30, 33), interpolation=cv2.INTER_CUBIC)
+  )
+  assert resize(image, 20, 30, exact).shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("crop", ["resize", "random"])
+def test_a_thin_line_does_not_disappear(crop):
+  """In training, in evaluation and in prediction, of a long image and of a part of it."""
+  image = np.zeros((31, 1024, 3), np.uint8)
+  image[:, 500:502] = 255  # in the middle, so that the crop shows it
+  wanted = settings(image_size=32, crop=crop, min_area=0.02, test_crop=1.0)
+  data = encode_png(image)
+  assert plain_image(data, 3, wanted).max() >= 16
+  wanted.crop = "resize"
+  assert augmented_image(data, 3, wanted, np.random.default_rng(0)).max() >= 16
+  view = View((0, 300, 31, 600), None, False)
+  assert view_image(data, 3, 32, view).max() >= 20
+
+
+def oriented(image, orientation, **options):
+  """A file of `image` as a camera held otherwise would write it."""
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  # The transformations are their own inverses but for the two rotations by 90 degrees.
+  inverse = Image.Exif()
+  inverse[0x0112] = {6: 8, 8: 6}.get(orientation, orientation)
+  stored = Image.fromarray(image)
+  stored.info["exif"] = inverse.tobytes()
+  stored = ImageOps.exif_transpose(stored)
+  data = io.BytesIO()
+  stored.save(data, exif=exif, **options)
+  return data.getvalue()
+
+
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_files_are_upright(orientation, format, tmp_path):
+  """As EXIF says; also files with transparency."""
+  image = ramp(40, 64)
+  image[:16, :16] = 255
+  options = {"format": format, "quality": 100, "lossless": True}
+  (tmp_path / "photo").write_bytes(oriented(image, orientation, **options))
+  for crop in ("resize", "random"):
+    wanted = settings(image_size=32, crop=crop)
+    expected = plain_image(encode_png(image), 3, wanted).astype(int)
+    result = read_file(tmp_path / "photo", make_dataset().info, wanted)
+    assert np.abs(result - expected).mean() < 2
+  if format == "png":
+    rgba = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+    (tmp_path / "rgba").write_bytes(oriented(rgba, orientation, **options))
+    np.testing.assert_array_equal(read_file(tmp_path / "rgba", make_dataset().info, wanted), expected)
 
 
 class _Draws:

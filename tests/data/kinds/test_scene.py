@@ -3,10 +3,10 @@ import types
 import numpy as np
 import pytest
 
-from cnn_zoo.data.kinds.scene import make_example
+from cnn_zoo.data.kinds.scene import make_example, read_file
 from tests.helpers.tiny_datasets import AUGMENTED, encode_png, make_dataset, make_settings
 
-DATASET = make_dataset(4, kind="scene")
+INFO = make_dataset(4, kind="scene").info
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)], np.uint8)
 
 
@@ -38,7 +38,7 @@ def test_no_augmentation_is_the_identity():
     (np.random.default_rng(0), {}),
     (None, {"crop": "random", "test_crop": 1.0}),
   ):
-    result = make_example(record(scene, labels), DATASET, settings(image_size=32, **overrides), rng)
+    result = make_example(record(scene, labels), INFO, settings(image_size=32, **overrides), rng)
     np.testing.assert_array_equal(result[0], scene)
     np.testing.assert_array_equal(result[1], labels)
     assert result[1].dtype == np.uint8
@@ -48,17 +48,34 @@ def test_no_augmentation_is_the_identity():
 def test_scene_and_label_map_stay_together(overrides):
   scene, labels = blocks()
   for seed in range(20):
-    result = make_example(record(scene, labels), DATASET, settings(**overrides), np.random.default_rng(seed))
+    result = make_example(record(scene, labels), INFO, settings(**overrides), np.random.default_rng(seed))
     assert agreement(*result) > 0.94  # the rest are edges, which are blurred in the scene
     assert set(np.unique(result[1])) <= {0, 1, 2, 3, 255}
-  result = make_example(record(scene, labels), DATASET, settings(**overrides), None)
+  result = make_example(record(scene, labels), INFO, settings(**overrides), None)
   assert agreement(*result) > 0.94 and result[1].max() < 4
 
 
 def test_resized_labels_are_those_under_the_centres():
   labels = np.array([3, 0, 3, 3, 1, 3, 3, 2, 3, 0, 3, 0], np.uint8)[None].repeat(12, 0)
-  result = make_example(record(COLOURS[labels], labels), DATASET, settings(image_size=4), None)[1]
+  result = make_example(record(COLOURS[labels], labels), INFO, settings(image_size=4), None)[1]
   assert result.tolist() == [[0, 1, 2, 3]] * 4
+
+
+def test_a_long_scene_and_its_label_map():
+  """Each axis is resized for itself; a label map of stripes has the labels under the centres, never a mixture."""
+  labels = (np.arange(1024, dtype=np.uint8) // 32 % 2)[None].repeat(31, 0)
+  scene, result = make_example(record(COLOURS[labels], labels), INFO, settings(image_size=32), None)
+  assert result.tolist() == [[0, 1] * 16] * 32 and agreement(scene, result) == 1
+  pixels = np.zeros((31, 1024, 3), np.uint8)
+  pixels[:, ::2] = 255
+  scene, _ = make_example(record(pixels, labels), INFO, settings(image_size=32), None)
+  assert (scene == 128).all()
+
+
+def test_a_file_is_read_as_an_image_is(tmp_path):
+  scene, _ = blocks(32, 32, 8)
+  (tmp_path / "scene.png").write_bytes(encode_png(scene))
+  np.testing.assert_array_equal(read_file(tmp_path / "scene.png", INFO, settings(image_size=32)), scene)
 
 
 def test_flip_is_of_both():
@@ -66,7 +83,7 @@ def test_flip_is_of_both():
   wanted = settings(image_size=32, flip=True)
   flipped = 0
   for seed in range(20):
-    result = make_example(record(scene, labels), DATASET, wanted, np.random.default_rng(seed))
+    result = make_example(record(scene, labels), INFO, wanted, np.random.default_rng(seed))
     step = 1 if (result[1] == labels).all() else -1
     np.testing.assert_array_equal(result[0], scene[:, ::step])
     np.testing.assert_array_equal(result[1], labels[:, ::step])
@@ -80,7 +97,7 @@ def test_what_a_shift_uncovers_is_ignored():
   uncovered = []
   for seed in range(10):
     moved, moved_labels = make_example(
-      record(scene, labels), DATASET, settings(image_size=32, shift=0.25), np.random.default_rng(seed)
+      record(scene, labels), INFO, settings(image_size=32, shift=0.25), np.random.default_rng(seed)
     )
     assert (moved == 77).all()  # the border is repeated
     assert set(np.unique(moved_labels)) <= {1, 255}
@@ -90,10 +107,9 @@ def test_what_a_shift_uncovers_is_ignored():
 
 def test_pixels_to_ignore_stay_so_and_labels_start_where_the_dataset_says():
   scene, labels = blocks(32, 32, 8)
-  dataset = make_dataset(4, kind="scene")
-  dataset = dataset.__class__(**{**dataset.__dict__, "first_label": 1})
+  info = INFO._replace(first_label=1)
   mask = labels + 1
   mask[:, 5] = 255
-  result = make_example(record(scene, mask), dataset, settings(image_size=32), None)[1]
+  result = make_example(record(scene, mask), info, settings(image_size=32), None)[1]
   labels[:, 5] = 255
   np.testing.assert_array_equal(result, labels)

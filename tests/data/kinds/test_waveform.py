@@ -1,11 +1,12 @@
 import types
 
 import numpy as np
+from scipy.io import wavfile
 
-from cnn_zoo.data.kinds.waveform import make_example
+from cnn_zoo.data.kinds.waveform import make_example, read_file
 from tests.helpers.tiny_datasets import make_dataset, make_settings
 
-DATASET = make_dataset(kind="waveform")
+INFO = make_dataset(kind="waveform").info
 
 
 def settings(**overrides):
@@ -13,9 +14,7 @@ def settings(**overrides):
 
 
 def make(audio, rng=None, **overrides):
-  waveform, label = make_example(
-    {"audio": np.asarray(audio, np.int16), "label": 7}, DATASET, settings(**overrides), rng
-  )
+  waveform, label = make_example({"audio": np.asarray(audio, np.int16), "label": 7}, INFO, settings(**overrides), rng)
   assert waveform.shape == (overrides["samples"], 1) and waveform.dtype == np.int16 and label == 7
   return waveform[:, 0]
 
@@ -75,3 +74,12 @@ def test_noise_is_white_and_at_most_of_its_level():
 def test_no_augmentation_of_test_examples():
   audio = np.random.default_rng(0).integers(-30000, 30000, 20)
   np.testing.assert_array_equal(make(audio, samples=20, time_shift=0.5, gain=20.0, noise=0.5), audio)
+
+
+def test_a_file_of_another_rate_and_of_two_channels(tmp_path):
+  tone = 16384 * np.sin(2 * np.pi * 100 * np.arange(4000) / 4000)
+  stereo = np.stack([tone + 100, tone - 100], axis=1).astype(np.int16)
+  wavfile.write(tmp_path / "tone.wav", 4000, stereo)
+  waveform = read_file(tmp_path / "tone.wav", INFO._replace(sample_rate=8000), settings(samples=8000))
+  expected = 16384 * np.sin(2 * np.pi * 100 * np.arange(8000) / 8000)
+  assert waveform.shape == (8000, 1) and np.abs(waveform[:, 0] - expected)[100:-100].max() < 100

@@ -5,7 +5,7 @@ import threading
 import pytest
 from tensorflow_datasets.core.utils import lazy_imports_utils
 
-from cnn_zoo.data.stand_ins import stand_ins
+from cnn_zoo.data.tfds_internals import stand_ins
 
 missing = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
 

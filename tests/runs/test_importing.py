@@ -1,4 +1,4 @@
-"""scripts/import_weights.py: from a file of published weights to a folder that eval.py and train.py take."""
+"""Importing: from a file of published weights to a folder that eval.py and train.py take."""
 
 import concurrent.futures
 import json
@@ -18,7 +18,9 @@ from cnn_zoo.command_line import load_config
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained.conventions import IMAGENET, KINETICS, SYMMETRIC, normalization
-from cnn_zoo.runs.evaluation import evaluate, open_run
+from cnn_zoo.runs.evaluation import evaluate
+from cnn_zoo.runs.importing import import_weights
+from cnn_zoo.runs.saved import open_run
 from cnn_zoo.tasks import normalize
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.loop import train
@@ -64,15 +66,15 @@ def imported(state, tmp_path_factory):
 
 
 def trained_for(monkeypatch, num_classes, labels=()):
-  """Colour images of 32 x 32 pixels, encoded and not, in the place of every dataset."""
+  """Colour images of 32 x 32 pixels, encoded and not, instead of every dataset."""
   images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
   records = [
     {"image": cv2.imencode(".png", image[..., ::-1])[1].tobytes(), "label": label}
     for image, label in zip(images, labels, strict=False)
   ]
-  dataset = data.Dataset("tiny", num_classes, 3, (), records, records, len(records), len(records))
   monkeypatch.setattr(data, "open_dataset", lambda settings: dataset)
   info = data.DatasetInfo(num_classes, 3, "classification", "image", ())
+  dataset = data.Dataset("tiny", info, records, records)
   monkeypatch.setattr(data, "dataset_info", lambda settings, prepared=True: info)
   return images
 
@@ -98,21 +100,21 @@ def test_evaluation_uses_the_weights(imported, state, monkeypatch):
 
 
 def test_fine_tuning_starts_from_the_weights(imported, state, monkeypatch):
-  """All of them but the classifier, of which the log says that it is drawn anew."""
+  """All of them except the classifier, which is re-initialised; the log says so."""
   trained_for(monkeypatch, 7)
   config = load_config(str(ROOT / "configs" / f"{MODEL}.py"))
   config.init = str(imported)
   programs = Programs(config, create_mesh())
-  drawn = jax.device_get(programs.network.params["classifier"])
+  random = jax.device_get(programs.network.params["classifier"])
   says = load_initial_weights(programs, config)
   assert says == (
-    f"starting from the weights of step 0 in {imported}, but for classifier.bias and classifier.kernel: drawn anew for "
-    f"7 classes in place of 1000; they were made for config.data.mean={IMAGENET[0]}; "
-    f"they were made for config.data.std={IMAGENET[1]}"
+    f"starting from the weights of weights.safetensors (torchvision) in {imported}, except classifier.bias and "
+    f"classifier.kernel: re-initialised for 7 classes instead of 1000; "
+    f"they were made for config.data.mean={IMAGENET[0]}; they were made for config.data.std={IMAGENET[1]}"
   )
   start = jax.device_get(programs.initial_state())
   model = abstract_model(MODEL, num_classes=7)
-  load_torch_state_dict(model, state | {"fc.weight": drawn["kernel"].T, "fc.bias": drawn["bias"]})
+  load_torch_state_dict(model, state | {"fc.weight": random["kernel"].T, "fc.bias": random["bias"]})
   for kind, tree in ((nnx.Param, start.params), (nnx.BatchStat, start.batch_stats)):
     expected = jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, kind)))
     assert all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(tree), expected, strict=True))
@@ -121,23 +123,36 @@ def test_fine_tuning_starts_from_the_weights(imported, state, monkeypatch):
 def test_training_in_the_folder_of_imported_weights_is_refused(imported):
   config = load_config(str(ROOT / "configs" / "lenet5.py"))
   config.compilation_cache = ""
-  with pytest.raises(UserError, match=r"holds imported weights, not a run; give another and --config\.init="):
+  with pytest.raises(UserError, match=r"holds imported weights, not a run; give another --workdir and --config\.init="):
     train(config, imported)
 
 
-def test_video_weights_are_to_start_from(tmp_path):
-  """Those of Kinetics know 400 classes, the dataset of clips has 101."""
+def test_video_weights_are_to_start_from(tmp_path, capsys):
+  """Those of Kinetics have 400 classes, the dataset of clips has 101."""
   shapes = golden.golden("mc3_18")["state_dict"]
   write_safetensors(tmp_path / "weights.safetensors", {name: np.zeros(s, np.float32) for name, s in shapes.items()})
-  done = run(model="mc3_18", weights=tmp_path / "weights.safetensors", source="torchvision", out=tmp_path / "out")
-  assert done.returncode == 0, done.stderr
-  assert "they know 400 classes, ucf101 has 101" in done.stdout and "--config=configs/mc3_18.py:DATASET" in done.stdout
+  config = load_config(f"{ROOT}/configs/mc3_18.py:{data.SPECS['moving_digits'].published}")
+  import_weights(config, tmp_path / "weights.safetensors", "torchvision", tmp_path / "out")
+  out = capsys.readouterr().out
+  assert "they have 400 classes, ucf101 has 101" in out and "--config=configs/mc3_18.py:DATASET" in out
   config = json.loads((tmp_path / "out" / "config.json").read_text())
   assert (config["task"], config["data"]["name"], config["data"]["frames"]) == ("classification", "ucf101", 16)
   with pytest.raises(
     UserError, match=r"do not fit config.data.name='ucf101' \(classifier.bias: \(400,\) -> \(101,\)\); v"
   ):
     open_run(None, tmp_path / "out", prepared=False)
+
+
+def test_weights_of_other_channels(imported, tmp_path, capsys):
+  """Weights for colour in a model for grey: it answers as the other does where the three channels are equal."""
+  config = load_config(f"{ROOT}/configs/{MODEL}.py:imagenet")
+  weights = imported.parents[1] / "weights.safetensors"
+  import_weights(config, weights, "torchvision", tmp_path / "grey", in_channels=1)
+  out = capsys.readouterr().out
+  assert "conv1.weight: adapted from 3 to 1 input channels" in out
+  assert "they take 1 channels, imagenet has 3" in out and "'--config.data.mean=(0.449,)'" in out
+  saved = json.loads((tmp_path / "grey" / "config.json").read_text())
+  assert (saved["data"]["mean"], saved["data"]["std"]) == ([0.449], [0.226])
 
 
 def test_normalization():
@@ -148,25 +163,39 @@ def test_normalization():
 
 
 def test_mistakes(state, tmp_path):
-  """One line, exit code 2, nothing written."""
+  """One line, and nothing is written."""
   good, bad, there = tmp_path / "good.safetensors", tmp_path / "bad.safetensors", tmp_path / "there"
   good.write_bytes(b"")
   wrong = {name: x for name, x in state.items() if name not in ("bn1.weight", "fc.weight")}
   write_safetensors(bad, wrong | {"fc.weight": state["fc.weight"].T, "head.weight": state["bn1.bias"]})
   there.mkdir()
   (there / "file").touch()
-  usual = {"model": MODEL, "weights": bad, "source": "torchvision", "out": tmp_path / "out"}
+  usual = {"model": MODEL, "weights": bad, "out": tmp_path / "out"}
   cases = [
-    ({}, "1 missing: bn1.weight; 1 surplus: head.weight; 1 misshapen: fc.weight (512, 1000) in place of (1000, 512)"),
+    ({}, "1 missing: bn1.weight; 1 surplus: head.weight; 1 misshapen: fc.weight (512, 1000) instead of (1000, 512)"),
+    ({"model": "lenet5"}, "source='torchvision' has no weights for a LeNet5"),
+    ({"out": there}, "is there already; valid: a new or an empty folder"),
+    ({"weights": tmp_path / "none.pth"}, "does not exist"),
+    ({"weights": tmp_path / "weights.npz"}, "must end in .safetensors, .pth"),
+    ({"weights": good}, "is damaged, or is not a safetensors file"),
+    ({"weights": WEIGHTS / "malicious_zip.pth"}, "refers to posix.system, which could run code"),
+  ]
+  for changes, says in cases:
+    flags = {**usual, **changes}
+    config = load_config(f"{ROOT}/configs/{flags['model']}.py:imagenet")
+    with pytest.raises(UserError) as error:
+      import_weights(config, flags["weights"], "torchvision", flags["out"])
+    assert says in str(error.value) and "\n" not in str(error.value), changes
+  assert not (tmp_path / "out").exists() and [path.name for path in there.iterdir()] == ["file"]
+
+
+def test_flags(tmp_path):
+  """One line, exit code 2."""
+  usual = {"model": MODEL, "weights": "a.pth", "source": "torchvision", "out": tmp_path / "out"}
+  cases = [
     ({"weights": None}, "--weights is missing; valid: --model=NAME --weights=FILE --source=torchvision|timm --out=DIR"),
     ({"model": "resnet19"}, "model='resnet19' is not known; did you mean resnet1"),
-    ({"model": "lenet5"}, "source='torchvision' has no weights for a LeNet5"),
     ({"source": "keras"}, "<torchvision|timm>"),
-    ({"out": there}, "is there already; valid: a new or an empty folder"),
-    ({"weights": tmp_path / "none.pth"}, "is not there"),
-    ({"weights": tmp_path / "weights.npz"}, "must end in .safetensors, .pth"),
-    ({"weights": good}, "is damaged, or is no safetensors file"),
-    ({"weights": WEIGHTS / "malicious_zip.pth"}, "refers to posix.system, which could run code"),
   ]
 
   def outcome(changes):
@@ -177,4 +206,3 @@ def test_mistakes(state, tmp_path):
       assert done.returncode == 2, (changes, done.stderr)
       assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: "), (changes, done.stderr)
       assert says in done.stderr, changes
-  assert not (tmp_path / "out").exists() and [path.name for path in there.iterdir()] == ["file"]

@@ -1,0 +1,73 @@
+"""Imports published weights into a folder that is evaluated, and trained from, as that of a run is."""
+
+import contextlib
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from cnn_zoo import data
+from cnn_zoo.errors import UserError
+from cnn_zoo.models import published_setting
+from cnn_zoo.pretrained import conventions
+from cnn_zoo.pretrained.files import read_weights
+from cnn_zoo.pretrained.loading import load_torch_state_dict
+from cnn_zoo.tasks import get_task
+from cnn_zoo.training.checkpoints import Checkpoints
+from cnn_zoo.training.folder import RunFolder
+from cnn_zoo.training.network import Network, build_network, count_parameters
+
+
+def import_weights(
+  config: ConfigDict, weights: str | Path, source: str, out: str | Path, in_channels: int | None = None
+) -> None:
+  """Imports a file of weights, and prints what can be done with it.
+
+  The folder holds a checkpoint, of step 0, that is marked as imported, and `config` with the normalisation of pixels
+  and the options of the model that the weights were made for.
+
+  Args:
+    config: of the model and of the dataset that its published weights are for.
+    weights: a state dict: .safetensors, or .pth as torch.save writes it.
+    source: whose names the tensors have, "torchvision" or "timm".
+    out: the folder; it must be empty, or not exist.
+    in_channels: 1 or 3, of the images that the imported model takes; weights for the other number are adapted
+      (`cnn_zoo.load_torch_state_dict`). None: those of the published model, and nothing is adapted.
+
+  Raises:
+    UserError: if the folder is not empty, the file cannot be read, or its tensors do not fit the model.
+  """
+  folder, name = RunFolder(out), config.model.name
+  if folder.path.exists() and not (folder.path.is_dir() and not any(folder.path.iterdir())):
+    raise UserError(f"out={str(out)!r} is there already; valid: a new or an empty folder")
+  tensors = read_weights(weights)
+  config.data.mean, config.data.std = conventions.normalization(name, source, in_channels)
+  config.model.update(conventions.options(name, source))
+  published = published_setting(name)
+  channels = in_channels or published.input_shape[-1]
+  network = build_network(config, published.num_classes, channels)
+  model = network.module(network.params, network.batch_stats)
+  notes = load_torch_state_dict(model, tensors, source, adapt_input=in_channels is not None)
+  network = Network(model)
+
+  folder.prepare()
+  details = {"config": config.to_dict(), "imported": {"weights": Path(weights).name, "source": source}}
+  metric = get_task(config.task).best
+  with contextlib.closing(Checkpoints(folder.checkpoints, keep=1, metric=metric)) as checkpoints:
+    checkpoints.save(0, {"params": network.params, "batch_stats": network.batch_stats}, details, None)
+  folder.write_config(config)
+  print(f"{name}: {count_parameters(network):,} parameters of {weights} are in {folder}")
+  for note in notes:
+    print(f"  {note}")
+  info = data.dataset_info(config.data, prepared=False)
+  classes = info.num_classes
+  if classes != published.num_classes:
+    print(f"  (not for evaluation: they have {published.num_classes} classes, {config.data.name} has {classes})")
+  elif info.channels != channels:
+    print(f"  (not for evaluation: they take {channels} channels, {config.data.name} has {info.channels})")
+  else:
+    print(f"  evaluate    python eval.py --workdir={folder}")
+  mean, std = (str(tuple(numbers)).replace(" ", "") for numbers in (config.data.mean, config.data.std))
+  print(
+    f"  fine-tune   python train.py --config=configs/{name}.py:DATASET --config.init={folder} "
+    f"'--config.data.mean={mean}' '--config.data.std={std}'"
+  )

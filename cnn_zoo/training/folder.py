@@ -1,0 +1,103 @@
+"""The folder of a run: the one place that knows the names of its files."""
+
+import json
+from pathlib import Path
+
+import jax
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from cnn_zoo.errors import UserError
+from cnn_zoo.training import settings
+
+
+class RunFolder:
+  """The files of one run.
+
+  Args:
+    path: the folder; it need not exist.
+
+  Attributes:
+    path: the folder.
+    checkpoints: the folder of `cnn_zoo.training.checkpoints.Checkpoints`.
+    config: the configuration that the run was last started with, JSON.
+    environment: the code and the packages that the run was last started with, JSON.
+    metrics: a JSON object for each logged step and evaluation; nothing in it depends on the clock.
+    log: what the run printed, with times.
+    tensorboard: the folder of TensorBoard's event files.
+    curves: the learning curves, a PNG; drawn when the run ends.
+    predictions: the folder of the pictures of `scripts/predict.py`.
+
+  Example:
+    >>> RunFolder("runs/digits").metrics.as_posix()
+    'runs/digits/metrics.jsonl'
+  """
+
+  def __init__(self, path: str | Path):
+    self.path = Path(path)
+    self.checkpoints = self.path / "checkpoints"
+    self.config = self.path / "config.json"
+    self.environment = self.path / "environment.json"
+    self.metrics = self.path / "metrics.jsonl"
+    self.log = self.path / "train.log"
+    self.tensorboard = self.path / "tensorboard"
+    self.curves = self.path / "curves.png"
+    self.predictions = self.path / "predictions"
+
+  def __str__(self) -> str:
+    return str(self.path)
+
+  def prepare(self) -> None:
+    """Creates the folder.
+
+    Raises:
+      UserError: if it cannot be created or written.
+    """
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      probe = self.path / f".write_test_{jax.process_index()}"
+      probe.touch()
+      probe.unlink()
+    except OSError as error:
+      raise UserError(f"workdir={str(self)!r} cannot be written: {error.strerror}; give another --workdir") from None
+
+  def set_aside(self) -> Path | None:
+    """Renames the folder to the first free one of NAME.old1, NAME.old2, ..., so that a new run can take its name.
+
+    In a job of several processes all must call it; the first one renames.
+
+    Returns:
+      The new name; None if the folder holds no run, and is left as it is.
+    """
+    numbers = range(1, 1 << 20)
+    other = next(path for n in numbers if not (path := self.path.with_name(f"{self.path.name}.old{n}")).exists())
+    held = self.config.exists() or self.checkpoints.exists()
+    multihost_utils.sync_global_devices("set_aside: all processes have looked")
+    if held and jax.process_index() == 0:
+      self.path.rename(other)
+    multihost_utils.sync_global_devices("set_aside: renamed")
+    return other if held else None
+
+  def read_config(self) -> ConfigDict:
+    """The configuration that the run was last started with.
+
+    Raises:
+      UserError: if the folder holds no run.
+    """
+    if not self.config.exists():
+      raise UserError(f"workdir={str(self)!r} holds no run; valid: the folder of a run, as train.py prints it")
+    return settings.from_saved(json.loads(self.config.read_text()))
+
+  def write_config(self, config: ConfigDict) -> None:
+    """Replaces config.json; a process that is killed leaves the old file or the new one."""
+    _write_json(self.config, config.to_dict())
+
+  def write_environment(self, environment: dict) -> None:
+    """Replaces environment.json (`cnn_zoo.training.environment.current_environment`)."""
+    _write_json(self.environment, environment)
+
+
+def _write_json(path, value):
+  temporary = path.with_suffix(".tmp")
+  temporary.write_text(json.dumps(value, indent=2) + "\n")
+  temporary.replace(path)

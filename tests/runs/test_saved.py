@@ -1,0 +1,49 @@
+"""Opening a checkpoint of a run."""
+
+import jax
+import numpy as np
+import pytest
+
+from cnn_zoo.errors import UserError
+from cnn_zoo.runs.saved import open_run
+from tests.helpers import runner
+
+
+def test_weights_of_many_blocks(tmp_path):
+  """Where names of blocks have two digits, their order in a checkpoint is another than in the model."""
+  fields = {**runner.TINY_EFFICIENTNET, "model.depth": 1.0}
+  saved = []
+
+  def number(state):
+    """Other numbers in every array."""
+    leaves, tree = jax.tree.flatten(state)
+    saved.append(jax.tree.unflatten(tree, [x + i for i, x in enumerate(leaves)]))
+    return saved[0]
+
+  run = open_run(None, runner.save_untrained(tmp_path, "efficientnet_b0", fields, number))
+  assert (run.step, run.kind) == (1, "raw") and len(saved[0].params["blocks"]) > 10
+  for ours, theirs in ((run.weights["params"], saved[0].params), (run.weights["batch_stats"], saved[0].batch_stats)):
+    assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
+
+
+def test_another_model(tmp_path):
+  workdir = runner.save_untrained(tmp_path, "lenet5", {})
+  with pytest.raises(UserError, match=r"holds another run .*model.name: 'lenet5' -> 'efficientnet_b0'"):
+    open_run(runner.load("efficientnet_b0"), workdir)
+
+
+def test_steps(tmp_path):
+  workdir = runner.save_untrained(tmp_path, "lenet5", {})
+  with pytest.raises(UserError, match=r"step='best' is not known: no checkpoint was evaluated yet; valid: 1"):
+    open_run(None, workdir, "best")
+  for wrong in ("2", "lats", "-1", "²"):
+    with pytest.raises(UserError, match=f"step='{wrong}' is not there; valid: last, best, 1"):
+      open_run(None, workdir, wrong)
+
+
+def test_no_run(tmp_path):
+  with pytest.raises(UserError, match="holds no run"):
+    open_run(None, tmp_path)
+  (tmp_path / "config.json").write_text(runner.load("lenet5").to_json())
+  with pytest.raises(UserError, match="holds no checkpoint yet"):
+    open_run(None, tmp_path)

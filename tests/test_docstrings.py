@@ -1,0 +1,90 @@
+"""Every name that a package exports has a docstring with its arguments, its result and an example that runs."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+
+import pytest
+
+import cnn_zoo
+
+PACKAGES = ("cnn_zoo", *(f"cnn_zoo.{info.name}" for info in pkgutil.iter_modules(cnn_zoo.__path__) if info.ispkg))
+
+
+def exported() -> list[tuple[str, str, object]]:
+  """(package, name, object) of the classes and functions in the packages' `__all__`, each once."""
+  found = {}
+  for package in PACKAGES:
+    module = importlib.import_module(package)
+    for name in getattr(module, "__all__", ()):
+      value = getattr(module, name)
+      if inspect.isclass(value) or inspect.isroutine(value):
+        found.setdefault(id(value), (package, name, value))
+  return list(found.values())
+
+
+def faults(value: object) -> list[str]:
+  """What the docstring of a class or function lacks."""
+  text = inspect.getdoc(value) if value.__doc__ else None
+  if not text:
+    return ["a docstring"]
+  if inspect.isclass(value) and issubclass(value, Exception):
+    return []  # the docstring says when it is raised
+  missing = []
+  if not doctest.DocTestParser().get_examples(text):
+    missing.append("an example (>>>)")
+  if _has_parameters(value):  # otherwise the first line says what is returned
+    if not re.search(r"^(Args|Attributes):$", text, re.MULTILINE):
+      missing.append("Args:")
+    if _returns(value) and not re.search(r"^(Returns|Yields):$", text, re.MULTILINE):
+      missing.append("Returns:")
+  return missing
+
+
+def _has_parameters(value):
+  parameters = inspect.signature(value).parameters.values()
+  return any(p.name != "rngs" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters)
+
+
+def _returns(value):
+  return not inspect.isclass(value) and inspect.signature(value).return_annotation not in (
+    None,
+    "None",
+    inspect.Signature.empty,
+  )
+
+
+def documented(x: int) -> int:
+  """Doubles.
+
+  Args:
+    x: any number.
+
+  Returns:
+    Twice that.
+
+  >>> 2 * 2
+  4
+  """
+
+
+class Bare:
+  """A class."""
+
+  def __init__(self, size):
+    self.size = size
+
+
+def test_faults_are_found():
+  assert faults(documented) == []
+  assert faults(Bare) == ["an example (>>>)", "Args:"]
+  assert faults(lambda x: x) == ["a docstring"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_exported_names(package):
+  missing = {name: faults(value) for module, name, value in exported() if module == package}
+  lines = [f"{package}.{name} lacks {', '.join(what)}" for name, what in missing.items() if what]
+  assert not lines, "\n".join(lines)

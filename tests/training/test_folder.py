@@ -1,0 +1,36 @@
+"""The folder of a run."""
+
+import pytest
+
+from cnn_zoo.errors import UserError
+from cnn_zoo.training.folder import RunFolder
+from tests.helpers import runner
+
+
+def test_config(tmp_path):
+  folder = RunFolder(tmp_path)
+  with pytest.raises(UserError, match=r"^workdir='.*' holds no run; valid: the folder of a run"):
+    folder.read_config()
+  config = runner.load("m5", steps=3)
+  folder.write_config(config)
+  assert folder.read_config().to_dict() == config.to_dict()
+  assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_set_aside(tmp_path):
+  """Under the first name that is free; what holds no run stays."""
+  folder = RunFolder(tmp_path / "run")
+  assert folder.set_aside() is None
+  folder.prepare()
+  (folder.path / "notes.txt").write_text("mine")
+  assert folder.set_aside() is None and (folder.path / "notes.txt").exists()
+  (tmp_path / "run.old1").mkdir()
+  folder.checkpoints.mkdir()
+  assert folder.set_aside() == tmp_path / "run.old2"
+  assert not folder.path.exists() and (tmp_path / "run.old2" / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match=r"^workdir='.*/file/run' cannot be written: Not a directory; give another"):
+    RunFolder(tmp_path / "file" / "run").prepare()
