@@ -26,9 +26,9 @@ def test_script():
 def test_script_of_a_configuration(tmp_path):
   """The model that would be trained, on a dataset that need not be there."""
   config = f"--config={ROOT}/configs/vgg11.py"
-  slot = "--config.model.convolution=grouped:groups=4,keep=stages.0"
+  surgery = "--config.model.convolution=grouped:groups=4,keep=stages.0"
   directory = f"--config.data.directory={tmp_path}"
-  typed = [slot, "--config.model.hidden_features=16", "--config.dtype=bfloat16", directory, "--format=json"]
+  typed = [surgery, "--config.model.hidden_features=16", "--config.dtype=bfloat16", directory, "--format=json"]
   result = run(f"{config}:imagenet", *typed)
   assert result.returncode == 0, result.stderr
   table = json.loads(result.stdout)
