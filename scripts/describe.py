@@ -34,11 +34,13 @@ def main() -> None:
     raise UserError(
       f"give either a model, --model=NAME, or --config=configs/NAME.py; models: {', '.join(list_models())}"
     )
+  options = {"rows": _ROWS.value}
   if _AS.value is not None:
     table, options = _paper_table(), {}
+  elif _CONFIG.value is not None:
+    table = _configured()
   else:
-    model, shape = _configured(_CONFIG.value) if _MODEL.value is None else _published(_MODEL.value)
-    table, options = describe(model, shape), {"rows": _ROWS.value}
+    table = _published(_MODEL.value)
   print(getattr(table, _FORMATS[_FORMAT.value])(**options).rstrip("\n"))
 
 
@@ -58,14 +60,21 @@ def _paper_table():
   return paper_table(_MODEL.value)
 
 
+def _configured():
+  from cnn_zoo.runs.description import describe_config
+
+  _refuse((_INPUT, _NUM_CLASSES), "--config, whose dataset defines it; --config.data.image_size=N sets the size")
+  return describe_config(_CONFIG.value)
+
+
 def _published(name):
-  """The model and the shape of its input, as published unless flags change them."""
+  """The table of a model as published unless flags change its input and classes."""
   published = published_setting(name)
   shape = published.input_shape if _INPUT.value is None else _parse_shape(_INPUT.value)
   num_classes = published.num_classes if _NUM_CLASSES.value is None else _NUM_CLASSES.value
   if num_classes < 1:
     raise UserError(f"num_classes={num_classes} must be at least 1")
-  return abstract_model(name, num_classes=num_classes, in_channels=shape[-1]), shape
+  return describe(abstract_model(name, num_classes=num_classes, in_channels=shape[-1]), shape)
 
 
 def _parse_shape(text):
@@ -73,26 +82,6 @@ def _parse_shape(text):
   if len(sizes) < 2 or not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
     raise UserError(f"input={text!r} must be HEIGHTxWIDTHxCHANNELS such as 224x224x3")
   return tuple(map(int, sizes))
-
-
-def _configured(config):
-  """The model that a configuration trains and the shape of its input. The dataset need not be prepared."""
-  import jax
-
-  from cnn_zoo.data import dataset_info, input_shape
-  from cnn_zoo.training.network import compute_dtype
-
-  _refuse((_INPUT, _NUM_CLASSES), "--config, whose dataset defines it; --config.data.image_size=N sets the size")
-  info = dataset_info(config.data, prepared=False)
-  options = config.model.to_dict()
-  model = abstract_model(
-    options.pop("name"),
-    num_classes=info.num_classes,
-    in_channels=info.channels,
-    dtype=compute_dtype(config, jax.devices()[0].platform),
-    **options,
-  )
-  return model, input_shape(config.data, info)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ def _has_parameters(value):
 
 
 def _returns(value):
-  return not inspect.isclass(value) and inspect.signature(value).return_annotation not in (
+  if inspect.isclass(value) or inspect.isgeneratorfunction(inspect.unwrap(value)):  # a context manager
+    return False
+  return inspect.signature(value).return_annotation not in (
     None,
     "None",
     inspect.Signature.empty,

@@ -1,5 +1,7 @@
+import re
 import subprocess
 import sys
+import tomllib
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from flax import nnx
 import cnn_zoo
 from cnn_zoo.convolutions import convolution_options
 from cnn_zoo.errors import UserError
+from tests.helpers import ROOT
 
 
 def test_public_names():
@@ -109,3 +112,15 @@ def test_mistakes_are_told_in_one_line(arguments, options, message):
   with pytest.raises(UserError, match=message) as error:
     cnn_zoo.create_convolution(*arguments, **options, rngs=nnx.Rngs(0))
   assert "\n" not in str(error.value)
+
+
+def test_installed_copies_are_whole():
+  """A wheel holds what package-data names besides modules, and the version that the package says."""
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+  patterns = project["tool"]["setuptools"]["package-data"]["cnn_zoo"]
+  package = ROOT / "cnn_zoo"
+  named = {path for pattern in patterns for path in package.glob(pattern)}
+  others = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+  assert others == named and package / "py.typed" in named
+  assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "cnn_zoo.__version__"}
+  assert re.fullmatch(r"\d+\.\d+\.\d+", cnn_zoo.__version__)

@@ -112,7 +112,6 @@ def test_map():
     ), row
 
 
-@pytest.mark.slow
 def test_models():
   """The table names every model once, with its parameters in millions, and each has a config of its name.
 

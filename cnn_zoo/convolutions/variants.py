@@ -65,7 +65,13 @@ def list_convolutions() -> list[str]:
 
 
 def convolution_options(name: str) -> list[str]:
-  """The options that variant `name` takes besides features, kernel size and rngs.
+  """The options of a variant, besides features, kernel size and rngs.
+
+  Args:
+    name: one of `list_convolutions()`.
+
+  Returns:
+    Their names, sorted.
 
   Raises:
     UserError: if there is no such variant.

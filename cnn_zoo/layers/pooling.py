@@ -19,7 +19,13 @@ from cnn_zoo.layers.shifted_max_pool import shifted_max_pool
 
 @jax.named_scope("global_average_pool")
 def global_average_pool(x: jax.Array) -> jax.Array:
-  """The mean over all positions: [batch, *spatial, channels] -> [batch, channels].
+  """The mean over all positions.
+
+  Args:
+    x: [batch, *spatial, channels].
+
+  Returns:
+    [batch, channels].
 
   >>> global_average_pool(jnp.arange(4.0).reshape(1, 2, 2, 1)).tolist()
   [[1.5]]
@@ -29,7 +35,7 @@ def global_average_pool(x: jax.Array) -> jax.Array:
 
 @jax.named_scope("adaptive_average_pool")
 def adaptive_average_pool(x: jax.Array, sizes: int | Sequence[int]) -> jax.Array:
-  """Means over a grid of any `sizes`: [batch, *spatial, channels] -> [batch, *sizes, channels].
+  """Means over a grid of any `sizes`.
 
   Along an axis of n, cell i of s is the mean of the elements from floor(i n / s) to ceil((i + 1) n / s) - 1, so that
   cells overlap where s does not divide n (PyTorch's AdaptiveAvgPool).
@@ -37,6 +43,9 @@ def adaptive_average_pool(x: jax.Array, sizes: int | Sequence[int]) -> jax.Array
   Args:
     x: [batch, *spatial, channels].
     sizes: of the grid, for all axes or for each.
+
+  Returns:
+    [batch, *sizes, channels].
 
   Raises:
     UserError: for sizes that do not fit the rank or are below 1.
@@ -56,13 +65,16 @@ def adaptive_average_pool(x: jax.Array, sizes: int | Sequence[int]) -> jax.Array
 def average_pool(
   x: jax.Array, window: Sequence[int], strides: int | Sequence[int], padding: Padding = "VALID"
 ) -> jax.Array:
-  """The mean of each window, padding counted as zeros: [batch, *spatial, channels] -> [batch, *output, channels].
+  """The mean of each window, padding counted as zeros.
 
   Args:
     x: [batch, *spatial, channels].
     window: the size of the windows along each spatial axis.
     strides: how far apart the windows are, for all axes or for each.
     padding: as in `Convolution`.
+
+  Returns:
+    [batch, *output sizes, channels].
 
   Raises:
     UserError: for options that do not fit the rank and an input that is smaller than the window.
@@ -82,10 +94,11 @@ def max_pool(
   *,
   ceil_mode: bool = False,
 ) -> jax.Array:
-  """The largest element of each window: [batch, *spatial, channels] -> [batch, *output, channels].
+  """The largest element of each window.
 
   With `ceil_mode` a last window which reaches beyond the input counts too if it begins within (as in Caffe and
-  PyTorch): ceil((size - window) / strides) + 1 outputs instead of floor. The gradient goes to the first of equals.
+  PyTorch): ceil((size - window) / strides) + 1 outputs instead of floor. The gradient goes to the first of equals. A
+  window that holds NaN gives NaN, but XLA's own operations on a CPU (`lowering("lax")`) may lose it.
 
   Args:
     x: as in `average_pool`.
@@ -93,6 +106,9 @@ def max_pool(
     strides: as in `average_pool`.
     padding: as in `average_pool`; padding is never the largest.
     ceil_mode: whether the last window may reach beyond the input.
+
+  Returns:
+    [batch, *output sizes, channels].
 
   Raises:
     UserError: as `average_pool`.

@@ -22,7 +22,7 @@ UPSAMPLING = ("transposed", *INTERPOLATIONS)
 
 
 def resize(x: jax.Array, sizes: int | Sequence[int], method: str = "bilinear") -> jax.Array:
-  """x interpolated at other `sizes`: [batch, *spatial, channels] -> [batch, *sizes, channels].
+  """x interpolated at other `sizes`.
 
   Pixels are areas with values in their centres: along an axis of n, element i of m lies at (i + 1/2) n / m - 1/2, and
   beyond the outermost centres their values continue (PyTorch's `interpolate` with align_corners=False). Nothing is
@@ -32,6 +32,9 @@ def resize(x: jax.Array, sizes: int | Sequence[int], method: str = "bilinear") -
     x: [batch, *spatial, channels].
     sizes: one for each spatial axis, or one for all.
     method: "bilinear", linear along every axis, or "nearest".
+
+  Returns:
+    [batch, *sizes, channels].
 
   Raises:
     UserError: for sizes that do not fit the rank or are below 1, and for a method that does not exist.

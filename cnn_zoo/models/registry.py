@@ -114,7 +114,13 @@ def entry(name: str) -> Entry:
 
 
 def published_setting(name: str) -> Setting:
-  """The input and the number of classes that model `name` was published with; it takes others too.
+  """The input and the number of classes that a model was published with. It takes others too.
+
+  Args:
+    name: one of `list_models()`.
+
+  Returns:
+    The shape of an example and the number of classes.
 
   Raises:
     UserError: for a name that does not exist.
@@ -128,7 +134,13 @@ def published_setting(name: str) -> Setting:
 
 
 def model_options(name: str) -> dict[str, object]:
-  """The options that architecture `name` takes besides those of every model, with their default values.
+  """The options of an architecture, besides those of every model.
+
+  Args:
+    name: one of `list_models()`.
+
+  Returns:
+    {option: its default value}.
 
   Raises:
     UserError: for a name that does not exist.
@@ -171,6 +183,9 @@ def create_model(
     rngs: the source of initial values (`params`) and of training noise (`dropout`).
     **architecture_options: those of `model_options(name)`; None keeps the default.
 
+  Returns:
+    The model, with initial values.
+
   Raises:
     UserError: for a name or an option that does not exist, and for a layer that `convolution` cannot replace.
 
@@ -204,7 +219,14 @@ def create_model(
 
 
 def abstract_model(name: str, **options) -> nnx.Module:
-  """What `create_model` returns for the same options, with shapes instead of numbers: instantly, at any size.
+  """A model with shapes instead of numbers, which takes no time and no memory at any size.
+
+  Args:
+    name: one of `list_models()`.
+    **options: as `create_model` takes them, without rngs.
+
+  Returns:
+    The model, whose parameters are `jax.ShapeDtypeStruct`.
 
   Example:
     >>> from cnn_zoo.models import abstract_model

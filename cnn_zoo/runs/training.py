@@ -53,7 +53,7 @@ def _summary(config, folder, task, result, rows, seconds):
     (step,) = tested
     chosen = f"with the checkpoint of step {step}, the best on the validation set ({validated[step]:.2%})"
   else:
-    step = max(tested, key=tested.get)
+    step = max(tested, key=lambda step: tested[step])
     chosen = f"at the end; the best was {tested[step]:.2%} at step {step}"
   figures = "  ".join(f"{name} {value:.4f}" for name, value in result.items())
   return "\n".join(

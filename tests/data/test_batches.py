@@ -136,7 +136,6 @@ def test_start():
   assert_equal(take(batches, 2), whole[5:])
 
 
-@pytest.mark.slow
 def test_state_counts_batches_taken_and_restores_under_any_workers_and_processes():
   dataset, settings = make_dataset(), make_settings(**AUGMENTED["image"])
   whole = take(train_batches(dataset, settings, seed=3, batch_size=4), 8)
@@ -199,7 +198,6 @@ def test_evaluation_batches_are_filled_up(kind):
     assert whole["label"].tolist() == [0, 1, 2, 3, 4, 0, 0, 0]
 
 
-@pytest.mark.slow
 def test_evaluation_batches_with_workers():
   """The same batches, up to the one with a broken record."""
   dataset = make_dataset(num_test=10)
@@ -315,7 +313,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_workers_outlive_signals_but_not_their_parent():
   command = [sys.executable, "-c", KILLED]

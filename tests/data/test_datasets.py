@@ -132,7 +132,6 @@ def test_what_is_known_before(tmp_path, name, num_classes, channels, task, kind,
   assert input_shape(settings, info) == shape
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "sizes", "augmentation"),
   [
@@ -204,7 +203,6 @@ def test_files_of_another_kind(tmp_path, digits, directory, change):
     open_dataset(make_settings(directory=str(tmp_path)))
 
 
-@pytest.mark.slow
 def test_import_is_quick():
   """TFDS and scikit-learn take a second each, which nothing but opening and preparing a dataset should wait for."""
   code = "import sys, cnn_zoo.data; print([name for name in ('tensorflow_datasets', 'sklearn') if name in sys.modules])"

@@ -6,8 +6,6 @@ import shutil
 import subprocess
 import sys
 
-import pytest
-
 from tests.helpers import ROOT
 
 GUIDE = (ROOT / "docs" / "extending.md").read_text()
@@ -112,7 +110,6 @@ def apply(root, path, new, language, text):
   file.write_text(file.read_text().replace(before, after))
 
 
-@pytest.mark.slow
 def test_examples(tmp_path):
   for folder in ("cnn_zoo", "configs", "tests/helpers"):
     shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))

@@ -18,6 +18,7 @@ from cnn_zoo.convolutions import Convolution, TransposedConvolution
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm, Linear
 from cnn_zoo.models import abstract_model
+from cnn_zoo.models.registry import entry
 from cnn_zoo.pretrained.loading import match_tensors
 from tests.helpers import ROOT, golden
 
@@ -320,7 +321,7 @@ def test_every_family_is_documented():
   files = (ROOT / "cnn_zoo" / "pretrained" / "families").glob("[!_]*.py")
   families = {path.stem: [] for path in files}
   for name in list_models():
-    families.get(type(abstract_model(name)).__module__.rpartition(".")[2], []).append(name)
+    families.get(entry(name).model.__module__.rpartition(".")[2], []).append(name)
   for family, models in families.items():
     assert models and any(f"`{name}`" in table for name in models), family
 

@@ -8,8 +8,6 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.runs.evaluation import evaluate
 from tests.helpers import runner
 
-pytestmark = pytest.mark.slow  # the run is trained
-
 EIGHT = "--xla_force_host_platform_device_count=8"
 
 

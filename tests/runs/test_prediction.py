@@ -263,7 +263,6 @@ def test_answers_that_are_not_finite(tmp_path):
     predict(runner.save_untrained(tmp_path, "lenet5", {}, spoil), test=1)
 
 
-@pytest.mark.slow
 def test_command(images_run, tmp_path):
   """As a person types it, and one line for mistakes, whatever the libraries that decode would say."""
   flipped = bytearray(cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))[1].tobytes())

@@ -8,7 +8,6 @@ from cnn_zoo.training.programs import Programs
 from tests.helpers import runner
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.0])
 def test_summary_and_curves(share, tmp_path, monkeypatch, capfd):
   """Of several checkpoints that are equally good the saved one is named; without a validation set the end."""

@@ -9,7 +9,7 @@ import pytest
 from tests.helpers import ROOT
 
 SCRIPT = ROOT / "scripts" / "describe.py"
-LENET5 = f"--config={ROOT}/configs/lenet5.py"
+LENET5, VGG11 = (f"--config={ROOT}/configs/{name}.py" for name in ("lenet5", "vgg11"))
 
 
 def run(*arguments):
@@ -24,19 +24,9 @@ def test_script():
 
 
 def test_script_of_a_configuration(tmp_path):
-  """The model that would be trained, on a dataset that need not be there."""
-  config = f"--config={ROOT}/configs/vgg11.py"
-  surgery = "--config.model.convolution=grouped:groups=4,keep=stages.0"
+  """Fields on the command line count, and nothing is written."""
   directory = f"--config.data.directory={tmp_path}"
-  typed = [surgery, "--config.model.hidden_features=16", "--config.dtype=bfloat16", directory, "--format=json"]
-  result = run(f"{config}:imagenet", *typed)
-  assert result.returncode == 0, result.stderr
-  table = json.loads(result.stdout)
-  assert table["input_shape"] == [224, 224, 3] and table["layers"][-1]["output_shape"] == [1000]
-  first, second, *_ = [row for row in table["layers"] if row["type"] == "Convolution"]
-  assert first["parameters"] == 9 * 3 * 64 + 64 and second["parameters"] == 9 * 64 * 128 // 4 + 128
-  assert first["activation_bytes"] == 224 * 224 * 64 * 2
-  result = run(config, directory, "--config.data.image_size=48", "--config.model.hidden_features=8", "--rows=stages")
+  result = run(VGG11, directory, "--config.data.image_size=48", "--config.model.hidden_features=8", "--rows=stages")
   assert result.returncode == 0, result.stderr
   assert "48x48x1" in result.stdout.splitlines()[0] and "head" in result.stdout.splitlines()[-3]
   assert not list(tmp_path.iterdir())

@@ -3,13 +3,9 @@ import hashlib
 import subprocess
 import sys
 
-import pytest
-
 from cnn_zoo.data import SPECS
 from tests.helpers import ROOT
 from tests.helpers.archives import assert_nothing_is_left
-
-pytestmark = pytest.mark.slow
 
 
 def run_script(*arguments):

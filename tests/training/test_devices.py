@@ -8,8 +8,6 @@ import pytest
 from cnn_zoo.training.loop import train
 from tests.helpers import runner
 
-pytestmark = pytest.mark.slow  # processes and whole runs
-
 EIGHT = "--xla_force_host_platform_device_count=8"
 
 # SGD, because AdamW's first updates are close to signs of gradients: where one is near zero, rounding turns it around.

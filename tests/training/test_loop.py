@@ -22,7 +22,6 @@ ABSURD = {
 }
 
 
-@pytest.mark.slow
 def test_it_learns(whole_run):
   steps = [row["step"] for row in runner.rows(whole_run)]
   assert steps == [*range(4, 90, 4), 90]
@@ -75,7 +74,6 @@ def test_without_a_validation_set_the_test_set_is_evaluated(tmp_path):
   assert {name: rows[-1][name] for name in result} == result
 
 
-@pytest.mark.slow
 def test_x64(tmp_path):
   """With JAX_ENABLE_X64 everything that is learned stays float32."""
   fields = {**runner.TINY_EFFICIENTNET, "steps": 2, "batch_size": 16, "ema_decay": 0.9}
@@ -86,7 +84,6 @@ def test_x64(tmp_path):
   assert np.isfinite(runner.losses(tmp_path)).all()
 
 
-@pytest.mark.slow
 def test_without_jit(tmp_path):
   """JAX_DISABLE_JIT is for debugging; the losses are those of compiled programs."""
   fields = {"steps": 1, "log_every_steps": 1, "data.validation": 0.0, "eval.batch_size": 360}
@@ -101,7 +98,6 @@ def finite(state):
   return all(np.isfinite(x).all() for x in jax.tree.leaves(state))
 
 
-@pytest.mark.slow
 def test_not_finite(tmp_path):
   """One line, exit code 1, and what is saved can be used."""
   _, err = runner.train_process("lenet5", tmp_path / "run", ABSURD, code=1)

@@ -18,8 +18,6 @@ from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
 from tests.helpers import runner
 
-pytestmark = pytest.mark.slow  # processes and whole runs
-
 
 def check_same(workdir, whole, config):
   assert (workdir / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()

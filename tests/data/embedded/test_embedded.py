@@ -29,7 +29,6 @@ def test_every_name_has_a_builder(name, tmp_path):
   assert str(make_builder(name, str(tmp_path)).version) == "1.0.0"
 
 
-@pytest.mark.slow
 def test_many_processes_prepare_at_once(tmp_path):
   directory, go = tmp_path / "datasets", tmp_path / "go"
   command = [sys.executable, "-c", OPEN, str(directory), str(go)]
@@ -55,7 +54,6 @@ def test_the_second_to_finish_uses_the_copy_of_the_first(tmp_path, monkeypatch):
   assert (tmp_path / "digits" / "1.0.0" / "dataset_info.json").read_bytes() == b""
 
 
-@pytest.mark.slow
 def test_what_is_interrupted_is_not_taken_for_finished(tmp_path):
   """Killed in the middle of it, which leaves its private directory, and started again."""
   go = tmp_path / "go"

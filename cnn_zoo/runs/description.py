@@ -1,0 +1,40 @@
+"""The layers of the model that a configuration trains."""
+
+import jax
+from ml_collections import ConfigDict
+
+from cnn_zoo.data import dataset_info, input_shape
+from cnn_zoo.describe.summary import LayerTable, describe
+from cnn_zoo.models import abstract_model
+from cnn_zoo.training.network import compute_dtype
+
+
+def describe_config(config: ConfigDict) -> LayerTable:
+  """The table of the model that a configuration trains, for an example of its dataset.
+
+  Nothing is computed, and the dataset need not be prepared.
+
+  Args:
+    config: the configuration, as the files in configs/ return it.
+
+  Returns:
+    The table, as from `cnn_zoo.describe`.
+
+  Raises:
+    UserError: if the model does not take inputs of that size, or does not exist.
+
+  >>> from configs import base
+  >>> table = describe_config(base.get_config("lenet5", "digits"))
+  >>> table.input_shape, table.parameters
+  ((32, 32, 1), 61706)
+  """
+  info = dataset_info(config.data, prepared=False)
+  options = config.model.to_dict()
+  model = abstract_model(
+    options.pop("name"),
+    num_classes=info.num_classes,
+    in_channels=info.channels,
+    dtype=compute_dtype(config, jax.devices()[0].platform),
+    **options,
+  )
+  return describe(model, input_shape(config.data, info))
