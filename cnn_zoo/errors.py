@@ -1,4 +1,4 @@
-"""Mistakes of the person at the keyboard, told in one line that names the field, the value and what would be valid."""
+"""Errors of the user, reported in one line that names the field, the value and what would be valid."""
 
 import difflib
 from collections.abc import Iterable
@@ -15,14 +15,38 @@ class InputTooSmallError(UserError):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-  """A clause that says what `name` was probably meant to be: 'did you mean ...?', or all of `valid`."""
+  """A clause for a message: the valid names closest to `name`, or all of them.
+
+  Args:
+    name: what the user gave.
+    valid: what would be valid.
+
+  Example:
+    >>> nearest("resnet", ["resnet18", "vgg11"]), nearest("x", ["resnet18", "vgg11"])
+    ('did you mean resnet18?', 'valid: resnet18, vgg11')
+  """
   valid = sorted(valid)
   close = difflib.get_close_matches(str(name), valid, n=3, cutoff=0.5)
   return f"did you mean {' or '.join(close)}?" if close else f"valid: {', '.join(valid)}"
 
 
 def check_name(field: str, name: str, valid: Iterable[str]) -> None:
-  """Raises UserError unless `name`, the value of `field`, is one of `valid`."""
+  """Checks that a name is valid.
+
+  Args:
+    field: whose value the name is.
+    name: what the user gave.
+    valid: the valid names.
+
+  Raises:
+    UserError: if `name` is not one of `valid`.
+
+  Example:
+    >>> check_name("model", "resnet19", ["resnet18", "vgg11"])
+    Traceback (most recent call last):
+      ...
+    cnn_zoo.errors.UserError: model='resnet19' is not known; did you mean resnet18?
+  """
   valid = list(valid)
   if name not in valid:
     raise UserError(f"{field}={name!r} is not known; {nearest(name, valid)}")
