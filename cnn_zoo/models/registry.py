@@ -74,7 +74,7 @@ def register(
   parameters = _parameters(model, fixed.get("block"))
   given = {**entry.defaults, **fixed}
   if unknown := given.keys() - parameters.keys():
-    raise ValueError(f"{name}: {model.__name__} has no argument {', '.join(sorted(unknown))}")  # ty: ignore[missing-attribute]
+    raise ValueError(f"{name}: {getattr(model, '__name__', model)} has no argument {', '.join(sorted(unknown))}")
   missing = [p for p, default in parameters.items() if default is inspect.Parameter.empty and p not in given]
   if missing := sorted(set(missing) - set(_COMMON)):
     raise ValueError(f"{name}: no value for {', '.join(missing)}")

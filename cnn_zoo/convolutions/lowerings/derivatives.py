@@ -4,7 +4,8 @@
 the gradient from the tangent's program. Convolutions, pooling and interpolation are linear in each of their arrays, so
 that all their derivatives are known once there is one program for each array: a tangent is the function itself, with
 the tangent in the array's position, and a gradient is the program of that array. This holds for derivatives of
-derivatives too.
+derivatives too, under `jax.vmap`, and for a symbolic batch. The one limit: what `jax.vmap` maps over an array without a
+batch, such as several kernels, is differentiated by JAX's own rules afterwards, with the same values.
 """
 
 from collections.abc import Callable, Hashable, Sequence
