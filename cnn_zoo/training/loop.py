@@ -124,8 +124,8 @@ def _take_steps(run, start, state, train_step, started):
       due, epoch = plan.due(step, stops), plan.epoch(step)
       if due.any:
         sums = jax.device_get(state.metrics)
-        if config.on_nan == "stop":
-          _check_finite(sums, step, run.checkpoints)
+        if config.on_nan == "stop" and not math.isfinite(sums["loss"]):
+          raise _not_finite("loss", step, run.checkpoints)
       if due.log:
         log.metrics("train", step, epoch, _training_metrics(programs.task, sums, plan.rate(step)))
         state = dataclasses.replace(state, metrics=programs.no_metrics())
@@ -137,6 +137,8 @@ def _take_steps(run, start, state, train_step, started):
         improved = metrics[programs.task.best] > best
         best = max(best, metrics[programs.task.best])
       if due.save or improved:
+        if config.on_nan == "stop" and not programs.is_finite(state):
+          raise _not_finite("state", step, run.checkpoints)
         details = make_details(config, batches.get_state(), plan.total, run.dataset.num_train, best, run.environment)
         run.checkpoints.save(step, state, details, metrics if due.evaluate else None)
       log.advance(step)
@@ -202,12 +204,9 @@ def _training_metrics(task, sums, learning_rate):
   return task.metrics(sums) | means
 
 
-def _check_finite(sums, step, checkpoints):
-  """Raises TrainingError if a loss or a state since the last metrics was not finite."""
-  if math.isfinite(sums["loss"]) and not sums["not_finite"]:
-    return
+def _not_finite(what, step, checkpoints):
+  """The error that ends the run."""
   checkpoints.wait()
   saved = max(checkpoints.steps(), default=0)
   before = f"the last checkpoint, of step {saved}, is from before" if saved else "nothing was saved before"
-  what = "state" if math.isfinite(sums["loss"]) else "loss"
-  raise TrainingError(f"the {what} is not finite at step {step} (config.on_nan='stop' ends the run); {before}")
+  return TrainingError(f"the {what} is not finite at step {step} (config.on_nan='stop' ends the run); {before}")
