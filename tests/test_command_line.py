@@ -134,6 +134,10 @@ TYPED = {
     [LENET5, "--config.optimizer.weight_decay=-1"],
     "config.optimizer.weight_decay=-1.0 is not valid; valid: a number, at least 0",
   ),
+  "augmentation of another kind": (
+    ["--config=configs/m5.py", "--config.data.flip=True"],
+    "config.data.flip=True does not apply to config.data.name='waveforms', of kind waveform; valid: False",
+  ),
   "small image": (
     [LENET5, "--config.data.image_size=16"],
     "left for layer c5; valid: config.data.image_size of at least 32",

@@ -220,6 +220,7 @@ def check(config: ConfigDict) -> None:
   task = data.KINDS[data.SPECS[config.data.name].kind].TASK
   if config.task != task:
     raise UserError(f"config.task={config.task!r} does not fit config.data.name={config.data.name!r}; valid: {task}")
+  _check_read(config)
   warmup, epochs = config.schedule.warmup_epochs, config.epochs
   if config.steps is None and warmup > epochs:
     raise UserError(
@@ -337,6 +338,23 @@ def _change(changed, field):
 def _check_field(field, setting, value):
   if not setting.allows(value):
     raise _wrong(field, setting, value)
+
+
+def _check_read(config):
+  """Refuses a field of `config.data` that the kind of the dataset does not read, unless it has its default.
+
+  Lengths are allowed: files of configs/ set them for their model, whatever the dataset.
+  """
+  name = config.data.name
+  kind = data.SPECS[name].kind
+  lengths = {field for other in data.KINDS.values() for field in other.SIZES}
+  read = {field for other in data.KINDS.values() for field in other.SETTINGS}
+  for field in sorted(read - lengths - set(data.KINDS[kind].SETTINGS)):
+    value, default = config.data[field], SETTINGS[f"data.{field}"].default
+    if value != default:
+      raise UserError(
+        f"config.data.{field}={value!r} does not apply to config.data.name={name!r}, of kind {kind}; valid: {default!r}"
+      )
 
 
 def _wrong(field, setting, value):

@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 
+from cnn_zoo import data
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import list_models, model_options
 from cnn_zoo.training.settings import (
@@ -20,6 +22,7 @@ from cnn_zoo.training.settings import (
   from_saved,
   set_from_text,
 )
+from configs import base
 
 NUMERIC = [field for field, setting in SETTINGS.items() if setting.type in (int, float, tuple)]
 INFINITE = [math.nan, math.inf, -math.inf]
@@ -228,6 +231,36 @@ def test_warmup_is_not_longer_than_training():
   ):
     check(config)
   config.steps = 10  # a short trial of a long recipe
+  check(config)
+
+
+@pytest.mark.parametrize(
+  ("dataset", "field", "value", "valid"),
+  [
+    ("digits", "noise", 0.1, "0.0"),
+    ("waveforms", "flip", True, "False"),
+    ("waveforms", "crop", "random", "'resize'"),
+    ("moving_digits", "time_shift", 0.1, "0.0"),
+    ("digit_scenes", "gain", 6.0, "0.0"),
+  ],
+)
+def test_augmentations_of_another_kind(dataset, field, value, valid):
+  config = base.get_config("resnet18", dataset)
+  check(config)
+  config.data[field] = value
+  says = f"config.data.{field}={value!r} does not apply to config.data.name={dataset!r}, of kind "
+  with pytest.raises(UserError, match=rf"^{re.escape(says)}\w+; valid: {re.escape(valid)}$"):
+    check(config)
+
+
+@pytest.mark.parametrize("kind", data.KINDS)
+def test_fields_that_a_kind_reads(kind):
+  """Each has a row. Those of its own may have any value, and lengths may for every kind."""
+  config = base.get_config("resnet18", next(name for name, spec in data.SPECS.items() if spec.kind == kind))
+  config.data.update(frames=3, samples=3, image_size=3)
+  for field in data.KINDS[kind].SETTINGS:
+    setting = SETTINGS[f"data.{field}"]
+    config.data[field] = {bool: True, int: 3, float: 0.5, str: "random"}[setting.type]
   check(config)
 
 
