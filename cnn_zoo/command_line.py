@@ -84,7 +84,8 @@ class ConfigFlag:
     """
     self.path, self.overrides = text.partition(":")[0], dict(overrides)
     self.value = load_config(text)
-    for field, value in self.overrides.items():
+    # The architecture first, whose options are fields too.
+    for field, value in sorted(self.overrides.items(), key=lambda item: item[0] != "model.name"):
       settings.set_from_text(self.value, field, value)
     settings.check(self.value)
 

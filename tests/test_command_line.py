@@ -289,6 +289,8 @@ def test_default_workdir():
     (["--config.data.mean=(0.4, 0.5, 0.6)"], "data.mean", (0.4, 0.5, 0.6)),
     (["--config.optimizer.learning_rate=1e-2"], "optimizer.learning_rate", 0.01),
     (["--config.init=a=b"], "init", "a=b"),
+    (["--config.model.name=resnet18", "--config.model.zero_init_residual=True"], "model.zero_init_residual", True),
+    (["--config.model.zero_init_residual=True", "--config.model.name=resnet18"], "model.zero_init_residual", True),
   ],
 )
 def test_overrides(typed, field, value):

@@ -379,7 +379,7 @@ def _set(config, field, value):
   *groups, name = field.split(".")
   for group in groups:
     config = config[group]
-  with config.ignore_type():  # None, and whole numbers for others
+  with config.ignore_type(), config.unlocked():  # None, whole numbers for others; options of another architecture
     config[name] = value
 
 
