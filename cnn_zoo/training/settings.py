@@ -282,23 +282,6 @@ def check_same_run(saved: dict, config: ConfigDict, workdir: Path) -> None:
     )
 
 
-def differences(saved: dict, config: ConfigDict) -> list[str]:
-  """The fields in which a configuration describes another run than a saved one.
-
-  Args:
-    saved: a configuration as JSON; a field that it lacks counts as its default.
-    config: the other one.
-
-  Returns:
-    A line "field: old -> new" each; those of the model first. Fields that are free are left out.
-
-  >>> differences({"model": {"name": "lenet5"}, "epochs": 8.0}, default_config())
-  ['epochs: 8.0 -> 20.0']
-  """
-  changed = _changed(saved, config)
-  return [_change(changed, field) for field in changed]
-
-
 def is_free(field: str) -> bool:
   """Whether a run may be resumed with another value of `field`, because its numbers do not depend on it.
 

@@ -18,7 +18,6 @@ from cnn_zoo.training.settings import (
   check,
   check_same_run,
   default_config,
-  differences,
   from_saved,
   set_from_text,
 )
@@ -284,13 +283,11 @@ def test_resumed_run(field):
   config = assign(field, values[setting.type])
   if field == "model.name":
     config = default_config(other)
-  changed = [] if setting.resumed == FREE else [field]
-  assert [line.split(":")[0] for line in differences(saved(was), config)] == changed
   if setting.resumed == FREE:
     check_same_run(saved(was), config, Path("run"))
   else:
     says = "another run" if setting.resumed == REFUSED else "a run of another length"
-    with pytest.raises(UserError, match=f"^workdir='run' holds {says} .*{field.split('.')[-1]}"):
+    with pytest.raises(UserError, match=rf"^workdir='run' holds {says} \({re.escape(field)}: [^;]*\)"):
       check_same_run(saved(was), config, Path("run"))
 
 
@@ -299,7 +296,7 @@ def test_a_field_that_a_saved_run_lacks_counts_as_its_default(field):
   if field == "model.name":
     return
   config = default_config()
-  assert differences(saved(config, field), config) == []
+  check_same_run(saved(config, field), config, Path("run"))
   assert from_saved(saved(config, field)) == config
 
 
