@@ -87,15 +87,19 @@ TYPED = {
   "model": ([LENET5, "--config.model.name=lenet6"], "='lenet6' is not known; did you mean lenet5"),
   "convolution": (
     [LENET5, "--config.model.convolution=nonsense"],
-    "convolution='nonsense' is not known; valid: depthw",
+    "config.model.convolution='nonsense' is not known; valid: depthw",
   ),
   "convolution's option": (
     [LENET5, "--config.model.convolution=dilated:dilatoin=2"],
-    "convolution dilated has no option 'dilatoin'; did you mean dilation",
+    "config.model.convolution='dilated:dilatoin=2' is not valid: convolution dilated has no option 'dilatoin'; did you",
   ),
   "convolution of a layer": (
     [LENET5, "--config.model.convolution=grouped"],
-    "'grouped' cannot replace c1 (5x5, 1 -> 6 channels): groups=2 must divide in_features=1",
+    "config.model.convolution='grouped' cannot replace c1 (5x5, 1 -> 6 channels): groups=2 must divide in_features=1",
+  ),
+  "option of the model": (
+    ["--config=configs/mobilenet_v2.py", "--config.model.width=-1"],
+    "config.model.width=-1.0 must be above 0",
   ),
   "optimizer": ([LENET5, "--config.optimizer.name=adamv"], "config.optimizer.name='adamv' is not known; did you mean"),
   "schedule": (

@@ -15,8 +15,22 @@ from cnn_zoo import data
 from cnn_zoo.data.kinds.image import CROPS
 from cnn_zoo.errors import UserError, check_name, nearest
 from cnn_zoo.models import list_models, model_options
+from cnn_zoo.models.surgery import parse_convolution
 from cnn_zoo.tasks import TASKS
-from cnn_zoo.training.fields import FREE, LENGTH, REFUSED, Setting, choice, number, numbers, switch, text, whole
+from cnn_zoo.training.fields import (
+  FREE,
+  LENGTH,
+  REFUSED,
+  Setting,
+  choice,
+  number,
+  numbers,
+  option_error,
+  shown,
+  switch,
+  text,
+  whole,
+)
 from cnn_zoo.training.optimizers import OPTIMIZERS
 from cnn_zoo.training.schedules import DEPEND_ON_LENGTH, SCHEDULES
 
@@ -152,7 +166,7 @@ def setting_of(config: ConfigDict, field: str) -> Setting:
   for name in field.split("."):
     if name not in fields:
       hint = nearest(name, fields) if fields else f"{path} is a plain value"
-      raise UserError(f"{path} has no field {_shown(name)}; {hint}")
+      raise UserError(f"{path} has no field {shown(name)}; {hint}")
     path = f"{path}.{name}"
     fields = list(_children(rows, path.removeprefix("config.") + "."))
   raise UserError(f"{path} is a group; set one of its fields: {', '.join(fields)}")
@@ -205,7 +219,7 @@ def check(config: ConfigDict) -> None:
   cnn_zoo.errors.UserError: config.ema_decay=1.0 is not valid; valid: a number, at least 0 and below 1 (...)
   """
   if not isinstance(config, ConfigDict) or "model" not in config or "name" not in config.model:
-    raise UserError(f"config is {_shown(config)}; valid: what configs.base.get_config returns")
+    raise UserError(f"config is {shown(config)}; valid: what configs.base.get_config returns")
   values = _flat(config.to_dict())
   _check_field("model.name", SETTINGS["model.name"], values["model.name"])
   rows = SETTINGS | _option_settings(values["model.name"])
@@ -217,6 +231,10 @@ def check(config: ConfigDict) -> None:
   for field in SETTINGS:
     if field not in values:
       raise UserError(f"config.{field} is missing; valid: {SETTINGS[field].valid()} ({SETTINGS[field].meaning})")
+  try:
+    parse_convolution(config.model.convolution)
+  except UserError as error:
+    raise option_error("convolution", config.model.convolution, error) from None
   task = data.KINDS[data.SPECS[config.data.name].kind].TASK
   if config.task != task:
     raise UserError(f"config.task={config.task!r} does not fit config.data.name={config.data.name!r}; valid: {task}")
@@ -343,14 +361,9 @@ def _check_read(config):
 def _wrong(field, setting, value):
   """The error that says that `value` cannot be: of a name, with those that are near."""
   if setting.choices:
-    return UserError(f"config.{field}={_shown(value)} is not known; {nearest(str(value)[:100], setting.choices)}")
+    return UserError(f"config.{field}={shown(value)} is not known; {nearest(str(value)[:100], setting.choices)}")
   valid = f"{setting.valid()} ({setting.meaning})"
-  return UserError(f"config.{field}={_shown(value)} is not valid; valid: {valid}")
-
-
-def _shown(value):
-  text = repr(value)
-  return text if len(text) <= 80 else f"{text[:77]}..."
+  return UserError(f"config.{field}={shown(value)} is not valid; valid: {valid}")
 
 
 def _children(fields, prefix):

@@ -159,6 +159,8 @@ def test_choices(field):
     ("seed", 2**32),
     ("init", "a\nb"),
     ("data.validation", 1.0),
+    ("model.convolution", "nonsense"),
+    ("model.convolution", "dilated:dilatoin=2"),
   ],
 )
 def test_refused(field, value):
