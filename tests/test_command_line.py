@@ -146,6 +146,14 @@ TYPED = {
     [LENET5, "--config.data.image_size=16"],
     "left for layer c5; valid: config.data.image_size of at least 32",
   ),
+  "one example": (
+    ["--config=configs/mobilenet_v2.py", "--config.batch_size=16", "--config.accumulate=16"],
+    "error: config.batch_size=16 with config.accumulate=16 is too small: batch normalisation needs more than one value",
+  ),
+  "groups of one": (
+    ["--config=configs/mobilenet_v2.py", "--config.batch_norm.group_size=1"],
+    "error: config.batch_norm.group_size=1 is too small: batch normalisation needs more than one value per channel",
+  ),
   "groups": (
     ["--config=configs/efficientnet_b0.py", "--config.model.depth=0.1", "--config.batch_norm.group_size=48"],
     "batch_norm.group_size=48 does not divide the batch of 64",
