@@ -285,6 +285,9 @@ def test_default_workdir():
   config = parsed(*typed, "--config.compilation_cache=/x", "--config.schedule.extend=True")
   assert config.value.data.name == "mnist"
   assert config.default_workdir() == "runs/lenet5-mnist,init=a_b,optimizer.name=sgd,steps=3"
+  chosen = command_line.ConfigFlag()
+  chosen.parse(f"{ROOT}/configs/resnet18.py:imagenette,recipe=imagenet", [("seed", "1")])
+  assert chosen.default_workdir() == "runs/resnet18-imagenette,recipe=imagenet,seed=1"
 
 
 @pytest.mark.parametrize(
