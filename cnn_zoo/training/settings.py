@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from cnn_zoo import data
+from cnn_zoo.convolutions.lowerings.choice import LOWERINGS
 from cnn_zoo.data.kinds.image import CROPS
 from cnn_zoo.errors import UserError, check_name, nearest
 from cnn_zoo.models import list_models, model_options
@@ -45,7 +46,7 @@ SETTINGS: dict[str, Setting] = {
   "task": choice("classification", TASKS, "what the labels mean, which decides on loss and metrics"),
   "dtype": choice("auto", ("float32", "bfloat16", "auto"),
     "what the model computes in; auto: bfloat16 on GPU and TPU, else float32"),
-  "convolution_lowering": choice("auto", ("auto", "lax"),
+  "convolution_lowering": choice("auto", LOWERINGS,
     "auto: the measured best for the backend; lax: XLA's own everywhere", FREE),
   "compilation_cache": text("~/.cache/cnn_zoo", "where compiled programs are kept between runs; '' for nowhere", FREE),
 
