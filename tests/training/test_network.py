@@ -67,6 +67,7 @@ def test_options_and_normalisation():
     ("deeplabv3_resnet50", "output_stride", 7, "=7 must be 8 or 16"),
     ("mobilenet_v2", "width", -1.0, "=-1.0 must be above 0"),
     ("vgg11", "dropout_rate", 2.0, "=2.0 is not valid: rate=2.0 of Dropout must be at least 0 and below 1"),
+    ("alexnet", "hidden_features", 0, "=0 is not valid: in_features="),
     ("lenet5", "convolution", "grouped", "='grouped' cannot replace c1 "),
     ("lenet5", "convolution", "dilated:keep=c7", "='dilated:keep=c7' is not valid: convolution keep='c7' is no layer"),
   ],
