@@ -87,15 +87,19 @@ TYPED = {
   "model": ([LENET5, "--config.model.name=lenet6"], "='lenet6' is not known; did you mean lenet5"),
   "convolution": (
     [LENET5, "--config.model.convolution=nonsense"],
-    "convolution='nonsense' is not known; valid: depthw",
+    "config.model.convolution='nonsense' is not known; valid: depthw",
   ),
   "convolution's option": (
     [LENET5, "--config.model.convolution=dilated:dilatoin=2"],
-    "convolution dilated has no option 'dilatoin'; did you mean dilation",
+    "config.model.convolution='dilated:dilatoin=2' is not valid: convolution dilated has no option 'dilatoin'; did you",
   ),
   "convolution of a layer": (
     [LENET5, "--config.model.convolution=grouped"],
-    "'grouped' cannot replace c1 (5x5, 1 -> 6 channels): groups=2 must divide in_features=1",
+    "config.model.convolution='grouped' cannot replace c1 (5x5, 1 -> 6 channels): groups=2 must divide in_features=1",
+  ),
+  "option of the model": (
+    ["--config=configs/mobilenet_v2.py", "--config.model.width=-1"],
+    "config.model.width=-1.0 must be above 0",
   ),
   "optimizer": ([LENET5, "--config.optimizer.name=adamv"], "config.optimizer.name='adamv' is not known; did you mean"),
   "schedule": (
@@ -134,9 +138,21 @@ TYPED = {
     [LENET5, "--config.optimizer.weight_decay=-1"],
     "config.optimizer.weight_decay=-1.0 is not valid; valid: a number, at least 0",
   ),
+  "augmentation of another kind": (
+    ["--config=configs/m5.py", "--config.data.flip=True"],
+    "config.data.flip=True does not apply to config.data.name='waveforms', of kind waveform; valid: False",
+  ),
   "small image": (
     [LENET5, "--config.data.image_size=16"],
     "left for layer c5; valid: config.data.image_size of at least 32",
+  ),
+  "one example": (
+    ["--config=configs/mobilenet_v2.py", "--config.batch_size=16", "--config.accumulate=16"],
+    "error: config.batch_size=16 with config.accumulate=16 is too small: batch normalisation needs more than one value",
+  ),
+  "groups of one": (
+    ["--config=configs/mobilenet_v2.py", "--config.batch_norm.group_size=1"],
+    "error: config.batch_norm.group_size=1 is too small: batch normalisation needs more than one value per channel",
   ),
   "groups": (
     ["--config=configs/efficientnet_b0.py", "--config.model.depth=0.1", "--config.batch_norm.group_size=48"],
@@ -269,6 +285,9 @@ def test_default_workdir():
   config = parsed(*typed, "--config.compilation_cache=/x", "--config.schedule.extend=True")
   assert config.value.data.name == "mnist"
   assert config.default_workdir() == "runs/lenet5-mnist,init=a_b,optimizer.name=sgd,steps=3"
+  chosen = command_line.ConfigFlag()
+  chosen.parse(f"{ROOT}/configs/resnet18.py:imagenette,recipe=imagenet", [("seed", "1")])
+  assert chosen.default_workdir() == "runs/resnet18-imagenette,recipe=imagenet,seed=1"
 
 
 @pytest.mark.parametrize(
@@ -285,6 +304,8 @@ def test_default_workdir():
     (["--config.data.mean=(0.4, 0.5, 0.6)"], "data.mean", (0.4, 0.5, 0.6)),
     (["--config.optimizer.learning_rate=1e-2"], "optimizer.learning_rate", 0.01),
     (["--config.init=a=b"], "init", "a=b"),
+    (["--config.model.name=resnet18", "--config.model.zero_init_residual=True"], "model.zero_init_residual", True),
+    (["--config.model.zero_init_residual=True", "--config.model.name=resnet18"], "model.zero_init_residual", True),
   ],
 )
 def test_overrides(typed, field, value):

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from cnn_zoo import convolutions, data
 from cnn_zoo.describe.least_input import least_input
-from cnn_zoo.errors import InputTooSmallError, UserError
+from cnn_zoo.errors import BatchTooSmallError, InputTooSmallError, UserError
 from cnn_zoo.tasks import get_task
 from cnn_zoo.training.mesh import platform, replicate, replicated, shard_batch, sharded
 from cnn_zoo.training.network import build_network, compute_dtype
@@ -130,6 +130,11 @@ class Programs:
         yield
     except InputTooSmallError as error:
       raise self._too_small(error) from None
+    except BatchTooSmallError as error:
+      config = self._config
+      batch = f"config.batch_size={config.batch_size} with config.accumulate={config.accumulate}"
+      given = "config.batch_norm.group_size=1" if config.batch_norm.group_size == 1 else batch
+      raise UserError(f"{given} is too small: {error}") from None
     except UserError as error:
       if str(error).startswith("config."):
         raise
