@@ -35,9 +35,9 @@ def train(
 ) -> dict[str, float]:
   """Trains, or resumes from the last checkpoint in `workdir`.
 
-  The best checkpoint is chosen on the validation set (logged as "val"), and the test set is evaluated once at the end,
-  with that checkpoint. With config.data.validation=0.0 there is no validation set: the test set is evaluated instead,
-  and the last evaluation is the result.
+  The best checkpoint is chosen on the validation set (logged as "val"); of equally good ones it is the first. The test
+  set is evaluated once at the end, with that checkpoint. With config.data.validation=0.0 there is no validation set:
+  the test set is evaluated instead, and the last evaluation is the result.
 
   Args:
     config: what configs/base.py describes.
@@ -138,7 +138,8 @@ def _take_steps(run, start, state, train_step, started):
         best = max(best, metrics[programs.task.best])
       if due.save or improved:
         details = make_details(config, batches.get_state(), plan.total, run.dataset.num_train, best, run.environment)
-        run.checkpoints.save(step, state, details, metrics if due.evaluate else None)
+        # Without the metrics of equally good ones, the best is the first, whichever steps are saved for other reasons.
+        run.checkpoints.save(step, state, details, metrics if improved else None)
       log.advance(step)
       if stops:
         break
@@ -155,7 +156,9 @@ def _report(run, state, metrics):
   step, weights = run.plan.total, evaluated_weights(state)
   if run.chosen_on == "val":
     best = run.checkpoints.best_step()
-    if best != step:
+    if best is None:
+      run.log.say(f"warning: the best checkpoint on the validation set is gone; that of step {step} is tested")
+    elif best != step:
       step, weights = best, run.checkpoints.restore_weights(best, run.programs.weight_shapes)
   result = run.programs.evaluate(weights, run.dataset, "test")
   if run.chosen_on == "val" and not run.log.has("test"):

@@ -13,6 +13,7 @@ import pytest
 
 from cnn_zoo.data.batches import _Stream
 from cnn_zoo.errors import UserError
+from cnn_zoo.runs.evaluation import evaluate as evaluate_run
 from cnn_zoo.training import loop
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
@@ -104,6 +105,41 @@ def test_terminated_while_evaluating(tmp_path, monkeypatch):
   train(runner.load("lenet5", steps=30), tmp_path / "run")
   (stopped,) = runner.saved_steps(tmp_path / "run")
   assert f"stopped by a signal: step {stopped} of 30 is saved" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_of_equally_good_checkpoints_the_first_is_reported(tmp_path, monkeypatch):
+  """However often a run saves, and wherever it was stopped."""
+  evaluate = Programs.evaluate
+  accuracies = [0.25, 0.75, 0.75, 0.5, 0.75]  # of the validation set, after each step
+
+  def run(name, evaluated, every_steps=100, stop_after=None):
+    """Trains, with these steps to evaluate, and stops at the step after `stop_after`."""
+    steps = iter(evaluated)
+
+    def scripted(programs, weights, dataset, split):
+      metrics = evaluate(programs, weights, dataset, split)
+      if split == "test":
+        return metrics
+      if (step := next(steps)) == stop_after:
+        os.kill(os.getpid(), signal.SIGTERM)
+      return metrics | {"top1": accuracies[step - 1]}
+
+    monkeypatch.setattr(Programs, "evaluate", scripted)
+    fields = {"steps": 5, "batch_size": 8, "eval.every_epochs": 0.004, "checkpoint.every_steps": every_steps}
+    train(runner.load("lenet5", **fields), tmp_path / name)
+
+  run("seldom", range(1, 6))
+  run("often", range(1, 6), every_steps=1)
+  run("stopped", range(1, 4), stop_after=2)
+  assert runner.saved_steps(tmp_path / "stopped") == [2, 3]
+  run("stopped", range(4, 6))
+  (test,) = runner.rows(tmp_path / "seldom", "test")
+  assert test["step"] == 2
+  whole = (tmp_path / "seldom" / "metrics.jsonl").read_bytes()
+  for name in ("often", "stopped"):
+    assert (tmp_path / name / "metrics.jsonl").read_bytes() == whole
+  monkeypatch.undo()
+  assert [evaluate_run(None, tmp_path / name)["step"] for name in ("seldom", "often", "stopped")] == [2, 2, 2]
 
 
 def test_broken_efficientnet(tmp_path, monkeypatch):
