@@ -22,7 +22,7 @@ from cnn_zoo.training.mesh import check_batch, create_mesh, shard_batch
 from cnn_zoo.training.network import count_parameters
 from cnn_zoo.training.plan import Plan
 from cnn_zoo.training.programs import Programs, enable_compilation_cache, evaluated_weights
-from cnn_zoo.training.resume import find_start, make_details
+from cnn_zoo.training.resume import Start, find_start, make_details
 from cnn_zoo.training.signals import StopSignal
 
 
@@ -59,25 +59,31 @@ def train(
   check_batch(config.batch_size, config.accumulate, mesh)
   programs = Programs(config, mesh)
   folder, environment = RunFolder(workdir), current_environment()
-  aside = folder.set_aside() if restart else None
-  folder.prepare()
 
   with contextlib.ExitStack() as at_end:
-    checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=programs.task.best)
-    at_end.callback(checkpoints.close)
-    start = find_start(checkpoints, config, folder, environment)
-    notes = [f"the run that was in {folder} is now in {aside}"] if aside else []
-    notes += [load_initial_weights(programs, config)] if config.init and not start.step else start.notes
+
+    def open_folder():
+      aside = folder.set_aside() if restart else None
+      folder.prepare()
+      checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=programs.task.best)
+      at_end.callback(checkpoints.close)
+      return checkpoints, [f"the run that was in {folder} is now in {aside}"] if aside else []
+
+    opened = None if restart else open_folder()
+    start = find_start(opened[0], config, folder, environment) if opened else Start()
+    notes = [load_initial_weights(programs, config)] if config.init and not start.step else start.notes
 
     # XLA compiles in a thread, while data and state are made ready.
     compiling = None if start.finished else programs.compile_train_step()
     dataset = data.open_dataset(config.data)
     plan = Plan(config, dataset.num_train)
+    # A run is set aside last, so that it stays in its place if this one is refused.
+    checkpoints, moved = opened or open_folder()
     state = checkpoints.restore(start.step, programs.shapes) if start.step else programs.initial_state()
     log = _open_log(folder, config, environment, programs.task, start, plan)
     at_end.callback(log.close)
     run = _Run(config, mesh, programs, checkpoints, environment, dataset, plan, log)
-    for line in (_description(run), *notes):
+    for line in (_description(run), *moved, *notes):
       log.say(line)
     metrics = None
     if compiling is not None:

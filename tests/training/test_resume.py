@@ -252,6 +252,31 @@ def test_restarted(tmp_path):
   assert f"the run that was in {workdir} is now in {workdir}.old1" in (workdir / "train.log").read_text()
 
 
+@pytest.mark.parametrize(
+  ("fields", "says"),
+  [
+    ({"init": "nowhere"}, "config.init='nowhere' holds no checkpoints"),
+    ({"data.image_size": 16}, "config.data.image_size=16 is too small"),
+    ({"data.validation": 0.9999}, "config.data.validation=0.9999 leaves none"),
+  ],
+)
+def test_a_restart_that_is_refused_leaves_the_run(fields, says, tmp_path):
+  """Whenever the mistake is found: before, while and after the step is traced."""
+  train(runner.load("lenet5", **SHORT), tmp_path / "run")
+  with pytest.raises(UserError, match=says):
+    train(runner.load("lenet5", **SHORT, **fields), tmp_path / "run", restart=True)
+  assert [path.name for path in tmp_path.iterdir()] == ["run"]
+  assert runner.saved_steps(tmp_path / "run") == [4]
+
+
+def test_restarted_from_its_own_weights(tmp_path):
+  workdir = tmp_path / "run"
+  train(runner.load("lenet5", **SHORT), workdir)
+  train(runner.load("lenet5", **{**SHORT, "steps": 2, "init": str(workdir)}), workdir, restart=True)
+  assert f"starting from the weights of step 4 in {workdir}\n" in (workdir / "train.log").read_text()
+  assert runner.saved_steps(tmp_path / "run.old1") == [4] and runner.saved_steps(workdir) == [2]
+
+
 def test_changed_code_and_packages(tmp_path, monkeypatch, capfd):
   """They are stored, and a warning says what has changed since."""
   old = {"commit": "0123456789abcdef", "changes": None, "versions": {"jax": "0.1", "numpy": "2"}}
