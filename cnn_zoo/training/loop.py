@@ -90,7 +90,8 @@ def train(
       log.say("compiling the training step ...")
       step, state, metrics = _take_steps(run, start, state, compiling.result(), started)
       if step < plan.total:
-        log.say(f"stopped by a signal: step {step} of {plan.total} is saved; the same command resumes from there")
+        again = "the same command without --restart" if restart else "the same command"
+        log.say(f"stopped by a signal: step {step} of {plan.total} is saved; {again} resumes from there")
         return {}
     return _report(run, state, metrics)
 

@@ -93,7 +93,8 @@ def test_terminated(whole_run, tmp_path):
   check_same(workdir, whole_run, runner.load("lenet5", **runner.UNEVEN))
 
 
-def test_terminated_while_evaluating(tmp_path, monkeypatch):
+@pytest.mark.parametrize("restart", [False, True])
+def test_terminated_while_evaluating(restart, tmp_path, monkeypatch):
   """What the log says is saved is saved, whenever the signal comes."""
   evaluate = Programs.evaluate
 
@@ -102,9 +103,13 @@ def test_terminated_while_evaluating(tmp_path, monkeypatch):
     return {**evaluate(*arguments), "top1": -2.0}  # not a new best, which would be saved anyway
 
   monkeypatch.setattr(Programs, "evaluate", interrupted)
-  train(runner.load("lenet5", steps=30), tmp_path / "run")
+  train(runner.load("lenet5", steps=30), tmp_path / "run", restart=restart)
   (stopped,) = runner.saved_steps(tmp_path / "run")
-  assert f"stopped by a signal: step {stopped} of 30 is saved" in (tmp_path / "run" / "train.log").read_text()
+  again = "the same command without --restart" if restart else "the same command"
+  assert (
+    f"stopped by a signal: step {stopped} of 30 is saved; {again} resumes from there\n"
+    in (tmp_path / "run" / "train.log").read_text()
+  )
 
 
 def test_of_equally_good_checkpoints_the_first_is_reported(tmp_path, monkeypatch):
