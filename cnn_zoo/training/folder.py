@@ -20,8 +20,8 @@ class RunFolder:
   Attributes:
     path: the folder.
     checkpoints: the folder of `cnn_zoo.training.checkpoints.Checkpoints`.
-    config: the configuration that the run was last started with, JSON.
-    environment: the code and the packages that the run was last started with, JSON.
+    config: the configuration that the run was last trained with, JSON.
+    environment: the code and the packages that the run was last trained with, JSON.
     metrics: a JSON object for each logged step and evaluation; nothing in it depends on the clock.
     log: what the run printed, with times.
     tensorboard: the folder of TensorBoard's event files.
@@ -90,7 +90,7 @@ class RunFolder:
     return other
 
   def read_config(self) -> ConfigDict:
-    """The configuration that the run was last started with.
+    """The configuration that the run was last trained with.
 
     Raises:
       UserError: if the folder holds no run.

@@ -175,7 +175,7 @@ def _report(run, state, metrics):
 
 def _open_log(folder, config, environment, task, start, plan):
   leader = jax.process_index() == 0
-  if leader:
+  if leader and not start.finished:
     folder.write_config(config)
     folder.write_environment(environment)
   return RunLog(folder, start.step, plan.total, config.batch_size, (task.best, task.best_label), leader)

@@ -179,11 +179,12 @@ def test_broken_efficientnet(tmp_path, monkeypatch):
 
 def test_finished(whole_run, capfd):
   """The command of a finished run evaluates it again, changes nothing and names what would."""
-  before = (whole_run / "metrics.jsonl").read_bytes()
-  result = train(runner.load("lenet5", **runner.UNEVEN), whole_run)
+  names = ("metrics.jsonl", "config.json", "environment.json")
+  before = [(whole_run / name).read_bytes() for name in names]
+  result = train(runner.load("lenet5", **runner.UNEVEN, **{"eval.batch_size": 180}), whole_run)
   (test,) = runner.rows(whole_run, "test")
   assert result["top1"] == test["top1"] and result["loss"] == pytest.approx(test["loss"], rel=1e-6)
-  assert (whole_run / "metrics.jsonl").read_bytes() == before
+  assert [(whole_run / name).read_bytes() for name in names] == before
   err = capfd.readouterr().err
   assert "this run is finished: step 90 of 90" in err and "--restart" in err
 
@@ -283,15 +284,15 @@ def test_restarted_from_its_own_weights(tmp_path):
 
 
 def test_changed_code_and_packages(tmp_path, monkeypatch, capfd):
-  """They are stored, and a warning says what has changed since."""
+  """They are stored when there is something to train, and a warning says what has changed since."""
   old = {"commit": "0123456789abcdef", "changes": None, "versions": {"jax": "0.1", "numpy": "2"}}
   new = {"commit": "fedcba9876543210", "changes": "1234", "versions": {"jax": "0.2", "numpy": "2"}}
-  for environment in (old, old, new):
+  for environment, steps, stored in ((old, 4, old), (new, 4, old), (new, 6, new)):
     monkeypatch.setattr(loop, "current_environment", lambda environment=environment: environment)
-    train(runner.load("lenet5", **SHORT), tmp_path)
-    assert json.loads((tmp_path / "environment.json").read_text()) == environment
+    train(runner.load("lenet5", **{**SHORT, "steps": steps}), tmp_path)
+    assert json.loads((tmp_path / "environment.json").read_text()) == stored
   err = capfd.readouterr().err
-  assert err.count("warning: ") == 1
+  assert err.count("warning: ") == 2
   assert (
     "warning: since step 4 was saved there are changes: code 0123456789 -> fedcba9876 with uncommitted changes; "
     "jax 0.1 -> 0.2\n"
