@@ -7,6 +7,7 @@ import pytest
 
 import train
 from cnn_zoo import command_line
+from cnn_zoo.runs import training as runs_training
 from cnn_zoo.training.loop import train as train_run
 from tests.helpers import ROOT, runner
 
@@ -171,7 +172,7 @@ def forget_flags():
   """As if none had been typed."""
   every = command_line.flags.FLAGS
   every.unparse_flags()
-  for flag in ("config", "workdir"):
+  for flag in ("config", "workdir", "restart"):
     every[flag].unparse()
 
 
@@ -205,6 +206,23 @@ def test_mistake_in_a_file(name, mistake, tmp_path):
 def test_dataset_that_is_not_prepared(mistake, monkeypatch, tmp_path):
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
   mistake(["--config=configs/lenet5.py:cifar10"], "run: python scripts/prepare_data.py cifar10 --directory=")
+
+
+@pytest.mark.parametrize(
+  ("typed", "again"), [([], "the same command"), (["--restart"], "the same command without --restart")]
+)
+def test_a_run_that_breaks(typed, again, monkeypatch, tmp_path):
+  """Exit code 1, and the line says what resumes."""
+
+  def fails(*arguments, **options):
+    raise OSError("No space left on device")
+
+  monkeypatch.chdir(ROOT)
+  monkeypatch.setattr(runs_training, "train", fails)
+  forget_flags()
+  with pytest.raises(SystemExit) as exit_:
+    command_line.run(train.main, ["train.py", f"--workdir={tmp_path / 'run'}", LENET5, *typed])
+  assert exit_.value.code == (f"error: No space left on device; what was saved is intact; {again} resumes from there")
 
 
 def test_folders(mistake, capsys, tmp_path):

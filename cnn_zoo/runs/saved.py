@@ -27,6 +27,7 @@ class SavedRun(NamedTuple):
     weights: {"params", "batch_stats"} of the checkpoint.
     step: of the checkpoint; 0 of imported weights.
     kind: of the weights, "ema" or "raw".
+    imported: whether they are published weights, not those of a run.
   """
 
   folder: RunFolder
@@ -35,6 +36,7 @@ class SavedRun(NamedTuple):
   weights: dict
   step: int
   kind: str
+  imported: bool
 
 
 def open_run(
@@ -76,7 +78,8 @@ def open_run(
     _check_shapes(programs.weight_shapes, checkpoints.weight_shapes(chosen), config, folder)
     kind = "ema" if weights == "ema" and checkpoints.has_averages(chosen) else "raw"
     restored = checkpoints.restore_weights(chosen, programs.weight_shapes, kind == "ema")
-    return SavedRun(folder, config, programs, restored, chosen, kind)
+    imported = checkpoints.details(chosen)["imported"] is not None
+    return SavedRun(folder, config, programs, restored, chosen, kind, imported)
 
 
 def _choose_step(step, checkpoints, saved, folder):

@@ -55,7 +55,7 @@ class Checkpoints:
     return [checkpoint.step for checkpoint in self._orbax.checkpoints]
 
   def best_step(self) -> int | None:
-    """The step with the highest metric, of several the last; None if none was evaluated."""
+    """The step with the highest metric, of several the last, as Orbax keeps; None if none was saved with metrics."""
     evaluated = [(cast(dict, c.metrics)[self._metric], c.step) for c in self._orbax.checkpoints if c.metrics]
     return max(evaluated)[1] if evaluated else None
 
@@ -66,7 +66,7 @@ class Checkpoints:
       step: its name.
       state: a pytree of arrays.
       details: JSON: the data iterator's state and the configuration.
-      metrics: of the evaluation at this very step, if there was one.
+      metrics: of the evaluation at this very step, if it was better than all before; otherwise None.
     """
     self._orbax.save_checkpointables_async(
       step, {"state": state, "details": details}, metrics=cast(dict | None, metrics)

@@ -22,7 +22,7 @@ from cnn_zoo.training.mesh import check_batch, create_mesh, shard_batch
 from cnn_zoo.training.network import count_parameters
 from cnn_zoo.training.plan import Plan
 from cnn_zoo.training.programs import Programs, enable_compilation_cache, evaluated_weights
-from cnn_zoo.training.resume import find_start, make_details
+from cnn_zoo.training.resume import Start, find_start, make_details
 from cnn_zoo.training.signals import StopSignal
 
 
@@ -35,9 +35,9 @@ def train(
 ) -> dict[str, float]:
   """Trains, or resumes from the last checkpoint in `workdir`.
 
-  The best checkpoint is chosen on the validation set (logged as "val"), and the test set is evaluated once at the end,
-  with that checkpoint. With config.data.validation=0.0 there is no validation set: the test set is evaluated instead,
-  and the last evaluation is the result.
+  The best checkpoint is chosen on the validation set (logged as "val"); of equally good ones it is the first. The test
+  set is evaluated once at the end, with that checkpoint. With config.data.validation=0.0 there is no validation set:
+  the test set is evaluated instead, and the last evaluation is the result.
 
   Args:
     config: what configs/base.py describes.
@@ -59,32 +59,39 @@ def train(
   check_batch(config.batch_size, config.accumulate, mesh)
   programs = Programs(config, mesh)
   folder, environment = RunFolder(workdir), current_environment()
-  aside = folder.set_aside() if restart else None
-  folder.prepare()
 
   with contextlib.ExitStack() as at_end:
-    checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=programs.task.best)
-    at_end.callback(checkpoints.close)
-    start = find_start(checkpoints, config, folder, environment)
-    notes = [f"the run that was in {folder} is now in {aside}"] if aside else []
-    notes += [load_initial_weights(programs, config)] if config.init and not start.step else start.notes
+
+    def open_folder():
+      aside = folder.set_aside() if restart else None
+      folder.prepare()
+      checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=programs.task.best)
+      at_end.callback(checkpoints.close)
+      return checkpoints, [f"the run that was in {folder} is now in {aside}"] if aside else []
+
+    opened = None if restart else open_folder()
+    start = find_start(opened[0], config, folder, environment) if opened else Start()
+    notes = [load_initial_weights(programs, config)] if config.init and not start.step else start.notes
 
     # XLA compiles in a thread, while data and state are made ready.
     compiling = None if start.finished else programs.compile_train_step()
     dataset = data.open_dataset(config.data)
     plan = Plan(config, dataset.num_train)
+    # A run is set aside last, so that it stays in its place if this one is refused.
+    checkpoints, moved = opened or open_folder()
     state = checkpoints.restore(start.step, programs.shapes) if start.step else programs.initial_state()
     log = _open_log(folder, config, environment, programs.task, start, plan)
     at_end.callback(log.close)
     run = _Run(config, mesh, programs, checkpoints, environment, dataset, plan, log)
-    for line in (_description(run), *notes):
+    for line in (_description(run), *moved, *notes):
       log.say(line)
     metrics = None
     if compiling is not None:
       log.say("compiling the training step ...")
       step, state, metrics = _take_steps(run, start, state, compiling.result(), started)
       if step < plan.total:
-        log.say(f"stopped by a signal: step {step} of {plan.total} is saved; the same command resumes from there")
+        again = "the same command without --restart" if restart else "the same command"
+        log.say(f"stopped by a signal: step {step} of {plan.total} is saved; {again} resumes from there")
         return {}
     return _report(run, state, metrics)
 
@@ -140,7 +147,8 @@ def _take_steps(run, start, state, train_step, started):
         if config.on_nan == "stop" and not programs.is_finite(state):
           raise _not_finite("state", step, run.checkpoints)
         details = make_details(config, batches.get_state(), plan.total, run.dataset.num_train, best, run.environment)
-        run.checkpoints.save(step, state, details, metrics if due.evaluate else None)
+        # Without the metrics of equally good ones, the best is the first, whichever steps are saved for other reasons.
+        run.checkpoints.save(step, state, details, metrics if improved else None)
       log.advance(step)
       if stops:
         break
@@ -157,7 +165,9 @@ def _report(run, state, metrics):
   step, weights = run.plan.total, evaluated_weights(state)
   if run.chosen_on == "val":
     best = run.checkpoints.best_step()
-    if best != step:
+    if best is None:
+      run.log.say(f"warning: the best checkpoint on the validation set is gone; that of step {step} is tested")
+    elif best != step:
       step, weights = best, run.checkpoints.restore_weights(best, run.programs.weight_shapes)
   result = run.programs.evaluate(weights, run.dataset, "test")
   if run.chosen_on == "val" and not run.log.has("test"):
@@ -167,7 +177,7 @@ def _report(run, state, metrics):
 
 def _open_log(folder, config, environment, task, start, plan):
   leader = jax.process_index() == 0
-  if leader:
+  if leader and not start.finished:
     folder.write_config(config)
     folder.write_environment(environment)
   return RunLog(folder, start.step, plan.total, config.batch_size, (task.best, task.best_label), leader)

@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix
 
 from cnn_zoo import data
 from cnn_zoo.errors import UserError
-from cnn_zoo.runs.evaluation import open_run
+from cnn_zoo.runs.saved import open_run
 from cnn_zoo.training.loop import train
 from configs import base
 from tests.helpers import ROOT, runner
