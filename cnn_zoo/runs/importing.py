@@ -67,7 +67,8 @@ def import_weights(
   else:
     print(f"  evaluate    python eval.py --workdir={folder}")
   mean, std = (str(tuple(numbers)).replace(" ", "") for numbers in (config.data.mean, config.data.std))
+  options = "".join(f" --config.model.{option}={value}" for option, value in conventions.options(name, source).items())
   print(
     f"  fine-tune   python train.py --config=configs/{name}.py:DATASET --config.init={folder} "
-    f"'--config.data.mean={mean}' '--config.data.std={std}'"
+    f"'--config.data.mean={mean}' '--config.data.std={std}'{options}"
   )
