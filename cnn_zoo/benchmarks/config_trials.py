@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cnn_zoo.describe.tables import markdown_table, text_table
 from cnn_zoo.errors import UserError, check_name
+from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.logging import read_metrics
 
 _ENDS = 3  # steps at each end whose mean losses are compared, because single batches are noisy
@@ -99,12 +100,12 @@ def try_config(config: Path, workdir: Path, *, steps: int = 30, batch: int | Non
   start = time.monotonic()
   ended = subprocess.run(command, cwd=config.resolve().parents[1], capture_output=True, text=True)
   seconds = time.monotonic() - start
-  log = workdir / "train.log"
-  found = re.search(r"\(([\d,]+) parameters\)", log.read_text()) if log.exists() else None
+  folder = RunFolder(workdir)
+  found = re.search(r"\(([\d,]+) parameters\)", folder.log.read_text()) if folder.log.exists() else None
   return Trial(
     config.stem,
     int(found[1].replace(",", "")) if found else None,
-    [row["loss"] for row in read_metrics(workdir / "metrics.jsonl") if row["split"] == "train"],
+    [row["loss"] for row in read_metrics(folder.metrics) if row["split"] == "train"],
     seconds,
     _error(ended),
   )
