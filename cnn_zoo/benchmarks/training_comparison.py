@@ -81,7 +81,7 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
   return "largest difference: " + ", ".join(f"{c.model} {c.largest:.1e}" for c in comparisons)
 
 
-def find_torch():
+def import_torch():
   """The modules (torch, torchvision).
 
   Raises:
@@ -114,7 +114,7 @@ def compare_training(
     check_name("model", name, LEARNING_RATES)
   if steps < 1:
     raise UserError(f"steps={steps} must be at least 1")
-  torch, torchvision = find_torch()
+  torch, torchvision = import_torch()
   batch = photo_batch(examples=16, size=64)
   comparisons = []
   for name in dict.fromkeys(names):
@@ -146,6 +146,7 @@ def photo_batch(examples: int, size: int) -> Batch:
     photo = photos[number % len(photos)]
     side = rng.integers(48, 400)
     top, left = (rng.integers(length - side) for length in photo.shape[:2])
+    # The table of docs/results.md is of this batch; INTER_AREA is linear interpolation where a crop is below `size`.
     crops.append(cv2.resize(photo[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA))
   labels = rng.integers(0, NUM_CLASSES, examples).astype(np.int32)
   return (np.stack(crops).astype(np.float32) / 255 - 0.5) / 0.25, labels
