@@ -67,8 +67,19 @@ class Trial:
 def select_configs(folder: Path, only: Sequence[str] = ()) -> list[Path]:
   """The configurations in `folder`, all or those named in `only`.
 
+  Args:
+    folder: of configurations.
+    only: their names; empty for all.
+
+  Returns:
+    Their files, by name.
+
   Raises:
     UserError: for a name that is not there.
+
+  Example:
+    >>> select_configs(Path("configs"), ["resnet18"])  # doctest: +SKIP
+    [PosixPath('configs/resnet18.py')]
   """
   files = {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem not in ("__init__", "base")}
   for name in only:
@@ -85,8 +96,15 @@ def try_config(config: Path, workdir: Path, *, steps: int = 30, batch: int | Non
     steps: the number of steps, at least six.
     batch: the number of examples in a step. None for the configuration's own.
 
+  Returns:
+    The result, also of a command that failed.
+
   Raises:
     UserError: for fewer than six steps and for a batch below 1.
+
+  Example:
+    >>> try_config(Path("configs/lenet5.py"), Path("runs/trial"), steps=10).verdict  # doctest: +SKIP
+    'ok'
   """
   if steps < LEAST_STEPS:
     raise UserError(f"steps={steps} must be at least {LEAST_STEPS}")

@@ -107,8 +107,16 @@ def compare_training(
     steps: the number of steps.
     report: called with each comparison as soon as it is made.
 
+  Returns:
+    A comparison for each model.
+
   Raises:
     UserError: without PyTorch and torchvision, for a model that is not compared and for fewer than one step.
+
+  Example:
+    >>> (comparison,) = compare_training(["resnet18"], steps=3)  # doctest: +SKIP
+    >>> comparison.same  # doctest: +SKIP
+    True
   """
   for name in names:
     check_name("model", name, LEARNING_RATES)

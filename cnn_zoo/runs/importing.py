@@ -35,6 +35,12 @@ def import_weights(
 
   Raises:
     UserError: if the folder is not empty, the file cannot be read, or its tensors do not fit the model.
+
+  Example:
+    >>> from cnn_zoo.training.settings import default_config
+    >>> config = default_config("resnet50")
+    >>> config.data.name = "imagenet"
+    >>> import_weights(config, "resnet50.pth", "torchvision", "runs/imported")  # doctest: +SKIP
   """
   folder, name = RunFolder(out), config.model.name
   if folder.path.exists() and not (folder.path.is_dir() and not any(folder.path.iterdir())):

@@ -35,6 +35,16 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
 
   Raises:
     UserError: if `config.init` holds no checkpoint, or its model has other layers or layers of other sizes.
+
+  Example:
+    >>> from cnn_zoo.training.mesh import create_mesh
+    >>> from cnn_zoo.training.settings import default_config
+    >>> config = default_config("lenet5")
+    >>> config.init = "runs/none"
+    >>> load_initial_weights(Programs(config, create_mesh(), prepared=False), config)
+    Traceback (most recent call last):
+      ...
+    cnn_zoo.errors.UserError: config.init='runs/none' holds no checkpoints; valid: the folder of a run or of ...
   """
   folder = RunFolder(config.init)
   if not folder.checkpoints.is_dir():

@@ -70,6 +70,12 @@ def build_network(config: ConfigDict, num_classes: int, channels: int, dtype=jnp
 
   Raises:
     UserError: `config.model` has an option, or a convolution, that the architecture does not take.
+
+  Example:
+    >>> from cnn_zoo.training.settings import default_config
+    >>> network = build_network(default_config("lenet5"), num_classes=10, channels=1)
+    >>> network.params["output"]["kernel"].shape
+    (84, 10)
   """
   options = config.model.to_dict()
   name = options.pop("name")
