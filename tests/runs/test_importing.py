@@ -18,7 +18,7 @@ from cnn_zoo.command_line import load_config
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained import conventions
-from cnn_zoo.pretrained.conventions import IMAGENET, KINETICS, SYMMETRIC, normalization
+from cnn_zoo.pretrained.conventions import IMAGENET
 from cnn_zoo.runs.evaluation import evaluate
 from cnn_zoo.runs.importing import import_weights
 from cnn_zoo.runs.saved import open_run
@@ -159,13 +159,6 @@ def test_weights_of_other_channels(imported, tmp_path, capsys, monkeypatch):
   assert out.endswith(" --config.model.output_stride=32\n")
   saved = json.loads((tmp_path / "grey" / "config.json").read_text())
   assert (saved["data"]["mean"], saved["data"]["std"]) == ([0.449], [0.226])
-
-
-def test_normalization():
-  assert normalization("r3d_18", "torchvision") == KINETICS
-  assert normalization("resnet50", "timm") == normalization("vgg16", "torchvision") == IMAGENET
-  assert normalization("googlenet", "torchvision") == normalization("resnetv2_50", "timm") == SYMMETRIC
-  assert normalization("efficientnet_v2_s", "torchvision") == IMAGENET
 
 
 def test_mistakes(state, tmp_path):
