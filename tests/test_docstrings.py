@@ -1,10 +1,11 @@
-"""Every name that a package exports has a docstring with its arguments, its result and an example that runs."""
+"""Every public name of a package has a docstring with its arguments, its result and an example."""
 
 import doctest
 import importlib
 import inspect
 import pkgutil
 import re
+from types import ModuleType
 
 import pytest
 
@@ -13,13 +14,19 @@ import cnn_zoo
 PACKAGES = ("cnn_zoo", *(f"cnn_zoo.{info.name}" for info in pkgutil.iter_modules(cnn_zoo.__path__) if info.ispkg))
 
 
+def public_names(package: ModuleType) -> list[str]:
+  """`__all__`, or "module.name" as the docstring lists them of a package whose modules are imported one by one."""
+  return getattr(package, "__all__", None) or re.findall(r"`(\w+\.\w+)`", package.__doc__ or "")
+
+
 def exported() -> list[tuple[str, str, object]]:
-  """(package, name, object) of the classes and functions in the packages' `__all__`, each once."""
+  """(package, name, object) of the public classes and functions of the packages, each once."""
   found = {}
   for package in PACKAGES:
     module = importlib.import_module(package)
-    for name in getattr(module, "__all__", ()):
-      value = getattr(module, name)
+    for name in public_names(module):
+      inner, _, last = name.rpartition(".")
+      value = getattr(importlib.import_module(f"{package}.{inner}") if inner else module, last)
       if inspect.isclass(value) or inspect.isroutine(value):
         found.setdefault(id(value), (package, name, value))
   return list(found.values())
@@ -87,6 +94,7 @@ def test_faults_are_found():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_exported_names(package):
+  assert public_names(importlib.import_module(package))
   missing = {name: faults(value) for module, name, value in exported() if module == package}
   lines = [f"{package}.{name} lacks {', '.join(what)}" for name, what in missing.items() if what]
   assert not lines, "\n".join(lines)

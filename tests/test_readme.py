@@ -1,4 +1,4 @@
-"""README.md and docs/: short sentences, usual words, existing files and links, correct numbers of parameters."""
+"""README.md and docs: short sentences, usual words, existing files and links, correct numbers; usual words in code."""
 
 import csv
 import math
@@ -55,10 +55,25 @@ def test_sentences_are_found():
   assert list(filter(None, prose(text))) == ["One two.", "Three four (a).", "- five seven:", "eight"]
 
 
+def literary(text):
+  """What the text has of `LITERARY`, with the words around it; also where a line of text or of a comment ends in it."""
+  return re.findall(rf"(?i).{{0,40}}\b(?:{LITERARY})\b.{{0,40}}", re.sub(r"\s+(?:# )?", " ", text))
+
+
+def test_literary_wording_is_found():
+  text = "x = 1  # it goes\n# on\n'''Next to it.'''"
+  assert len(literary(text)) == 1 and literary("going on, besides, marshall") == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_wording(page):
-  text = re.sub(r"\s+", " ", without_code(page.read_text()))
-  assert not re.findall(rf"(?i).{{0,40}}\b(?:{LITERARY})\b.{{0,40}}", text)
+  assert not literary(without_code(page.read_text()))
+
+
+def test_wording_of_code():
+  files = [path for folder in ("cnn_zoo", "configs", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))]
+  found = {str(path): hits for path in [*files, *ROOT.glob("*.py")] if (hits := literary(path.read_text()))}
+  assert not found
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

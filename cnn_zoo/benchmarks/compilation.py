@@ -23,6 +23,9 @@ def compile_with(how: str, function: Callable, *arguments, donate: int | tuple[i
 
   >>> compile_with("lax", lambda x: 2 * x, 3.0)(4.0)
   Array(8., dtype=float32, weak_type=True)
+
+  Returns:
+    The compiled program, a function of such arguments.
   """
 
   def program(*arguments):  # a new function each time, or jit would find the trace of another lowering

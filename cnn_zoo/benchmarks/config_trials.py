@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cnn_zoo.describe.tables import markdown_table, text_table
 from cnn_zoo.errors import UserError, check_name
+from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.logging import read_metrics
 
 _ENDS = 3  # steps at each end whose mean losses are compared, because single batches are noisy
@@ -66,8 +67,19 @@ class Trial:
 def select_configs(folder: Path, only: Sequence[str] = ()) -> list[Path]:
   """The configurations in `folder`, all or those named in `only`.
 
+  Args:
+    folder: of configurations.
+    only: their names; empty for all.
+
+  Returns:
+    Their files, by name.
+
   Raises:
     UserError: for a name that is not there.
+
+  Example:
+    >>> select_configs(Path("configs"), ["resnet18"])  # doctest: +SKIP
+    [PosixPath('configs/resnet18.py')]
   """
   files = {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem not in ("__init__", "base")}
   for name in only:
@@ -84,8 +96,15 @@ def try_config(config: Path, workdir: Path, *, steps: int = 30, batch: int | Non
     steps: the number of steps, at least six.
     batch: the number of examples in a step. None for the configuration's own.
 
+  Returns:
+    The result, also of a command that failed.
+
   Raises:
     UserError: for fewer than six steps and for a batch below 1.
+
+  Example:
+    >>> try_config(Path("configs/lenet5.py"), Path("runs/trial"), steps=10).verdict  # doctest: +SKIP
+    'ok'
   """
   if steps < LEAST_STEPS:
     raise UserError(f"steps={steps} must be at least {LEAST_STEPS}")
@@ -99,12 +118,12 @@ def try_config(config: Path, workdir: Path, *, steps: int = 30, batch: int | Non
   start = time.monotonic()
   ended = subprocess.run(command, cwd=config.resolve().parents[1], capture_output=True, text=True)
   seconds = time.monotonic() - start
-  log = workdir / "train.log"
-  found = re.search(r"\(([\d,]+) parameters\)", log.read_text()) if log.exists() else None
+  folder = RunFolder(workdir)
+  found = re.search(r"\(([\d,]+) parameters\)", folder.log.read_text()) if folder.log.exists() else None
   return Trial(
     config.stem,
     int(found[1].replace(",", "")) if found else None,
-    [row["loss"] for row in read_metrics(workdir / "metrics.jsonl") if row["split"] == "train"],
+    [row["loss"] for row in read_metrics(folder.metrics) if row["split"] == "train"],
     seconds,
     _error(ended),
   )

@@ -82,6 +82,12 @@ def benchmark_convolutions(
   Raises:
     UserError: for another dtype or a number of turns below 1.
     ArithmeticError: if contenders compute different values.
+
+  Example:
+    >>> shapes = select_shapes(["3d"], ["56x56"], batch=1)
+    >>> report = benchmark_convolutions(shapes, repeat=1)  # doctest: +SKIP
+    >>> sorted(report)  # doctest: +SKIP
+    ['dtype', 'geometric_means', 'machine', 'peak', 'repeat', 'shapes']
   """
   check_settings(dtype, repeat)
   peak = Peak(torch, dtype)

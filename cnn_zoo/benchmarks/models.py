@@ -56,6 +56,11 @@ def benchmark_models(
 
   Raises:
     UserError: for a model that does not exist or does not take that input, and for settings out of range.
+
+  Example:
+    >>> report = benchmark_models(["lenet5"], batch=64, repeat=3, compare_lax=True)  # doctest: +SKIP
+    >>> sorted(report)  # doctest: +SKIP
+    ['batch', 'dtype', 'geometric_means', 'machine', 'models', 'repeat']
   """
   check_settings(dtype, repeat)
   for field, value in (("batch", batch), ("size", size)):

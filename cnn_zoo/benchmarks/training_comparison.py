@@ -81,7 +81,7 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
   return "largest difference: " + ", ".join(f"{c.model} {c.largest:.1e}" for c in comparisons)
 
 
-def find_torch():
+def import_torch():
   """The modules (torch, torchvision).
 
   Raises:
@@ -107,14 +107,22 @@ def compare_training(
     steps: the number of steps.
     report: called with each comparison as soon as it is made.
 
+  Returns:
+    A comparison for each model.
+
   Raises:
     UserError: without PyTorch and torchvision, for a model that is not compared and for fewer than one step.
+
+  Example:
+    >>> (comparison,) = compare_training(["resnet18"], steps=3)  # doctest: +SKIP
+    >>> comparison.same  # doctest: +SKIP
+    True
   """
   for name in names:
     check_name("model", name, LEARNING_RATES)
   if steps < 1:
     raise UserError(f"steps={steps} must be at least 1")
-  torch, torchvision = find_torch()
+  torch, torchvision = import_torch()
   batch = photo_batch(examples=16, size=64)
   comparisons = []
   for name in dict.fromkeys(names):
@@ -146,6 +154,7 @@ def photo_batch(examples: int, size: int) -> Batch:
     photo = photos[number % len(photos)]
     side = rng.integers(48, 400)
     top, left = (rng.integers(length - side) for length in photo.shape[:2])
+    # The table of docs/results.md is of this batch; INTER_AREA is linear interpolation where a crop is below `size`.
     crops.append(cv2.resize(photo[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA))
   labels = rng.integers(0, NUM_CLASSES, examples).astype(np.int32)
   return (np.stack(crops).astype(np.float32) / 255 - 0.5) / 0.25, labels

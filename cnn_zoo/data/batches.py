@@ -43,8 +43,8 @@ def train_batches(
 
   Example:
     >>> from cnn_zoo import data
-    >>> from configs import base
-    >>> settings = base.get_config("lenet5", "digits").data
+    >>> from cnn_zoo.training.settings import default_config
+    >>> settings = default_config().data  # of the digits
     >>> batches = data.train_batches(data.open_dataset(settings), settings, seed=0, batch_size=4)
     >>> batch = next(batches)
     >>> batch["input"].shape, batch["label"].shape
@@ -98,8 +98,8 @@ def evaluation_batches(
 
   Example:
     >>> from cnn_zoo import data
-    >>> from configs import base
-    >>> settings = base.get_config("lenet5", "digits").data
+    >>> from cnn_zoo.training.settings import default_config
+    >>> settings = default_config().data  # of the digits
     >>> digits = data.open_dataset(settings)
     >>> batches = data.evaluation_batches(digits, settings, split="test", batch_size=100)
     >>> [int(batch["mask"].sum()) for batch in batches]
@@ -141,8 +141,9 @@ def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.
 
   Example:
     >>> from cnn_zoo import data
-    >>> from configs import base
-    >>> settings = base.get_config("m5", "waveforms").data
+    >>> from cnn_zoo.training.settings import default_config
+    >>> settings = default_config().data
+    >>> settings.name = "waveforms"
     >>> data.batch_shapes(settings, 4, data.dataset_info(settings))["input"]
     ShapeDtypeStruct(shape=(4, 8000, 1), dtype=int16)
 
@@ -164,8 +165,8 @@ def input_shape(settings, info: DatasetInfo) -> tuple[int, ...]:
 
   Example:
     >>> from cnn_zoo import data
-    >>> from configs import base
-    >>> settings = base.get_config("lenet5", "digits").data
+    >>> from cnn_zoo.training.settings import default_config
+    >>> settings = default_config().data  # of the digits
     >>> data.input_shape(settings, data.dataset_info(settings))
     (32, 32, 1)
 

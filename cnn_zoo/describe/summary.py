@@ -60,6 +60,12 @@ class LayerTable:
     gated: whether there are gates. They see the whole input and are left out of receptive fields and depth.
     layers: the layers with weights and the pooling, in the order in which they run. Layers that do not run come last.
     stages: the same layers, where successive modules of one class with outputs of one shape make one row.
+
+  Example:
+    >>> from cnn_zoo.models import abstract_model
+    >>> table = describe(abstract_model("lenet5", in_channels=1), (32, 32, 1))
+    >>> [row.path for row in table.layers][:3], table.depth
+    (['c1', 'average_pool', 'c3'], 5)
   """
 
   model: str

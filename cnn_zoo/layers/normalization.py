@@ -31,6 +31,9 @@ class BatchNorm(nnx.Module):
       is the unbiased estimate, as in PyTorch.
     momentum, epsilon, group_size: plain numbers; `configure_batch_norm` changes them for a whole model.
 
+  Only the output is differentiated, in forward and in reverse mode and any number of times: the running averages are
+  constants to `jax.grad` and `jax.jvp`.
+
   Raises:
     UserError: in training, for a batch that `group_size` does not divide, and for groups with a single value per
       channel: its variance is 0, so that the output would not depend on the input.
@@ -98,38 +101,43 @@ def _train(x, scale, bias, mean, variance, momentum, epsilon, size):
   return y.reshape(x.shape), mean, variance
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _normalize(x, scale, bias, epsilon, axes):
-  """x normalised over `axes`; also the mean and the variance over them, without a gradient.
-
-  The backward pass is the closed form (Ioffe and Szegedy 2015, section 3) rather than the derivative of each reduction:
-  two reductions and one elementwise pass, half of what differentiating the forward pass takes.
-  """
-  return _normalize_fwd(x, scale, bias, epsilon, axes)[0]
+  """x normalised over `axes`; also the mean and the variance over them, which count as constants in derivatives."""
+  return _with_inverse(x, scale, bias, epsilon, axes)[0]
 
 
-def _normalize_fwd(x, scale, bias, epsilon, axes):
+def _with_inverse(x, scale, bias, epsilon, axes):
   wide = x.astype(jnp.float32)
   mean = jnp.mean(wide, axes, keepdims=True)
   variance = jnp.mean(jnp.square(wide - mean), axes, keepdims=True)
   inverse = jax.lax.rsqrt(variance + epsilon)
   y = (wide - mean) * (inverse * scale) + bias
-  return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
+  return (y.astype(x.dtype), mean, variance), inverse
 
 
-def _normalize_bwd(epsilon, axes, residuals, cotangents):
-  x, scale, mean, inverse = residuals
-  g = cotangents[0].astype(jnp.float32)
+@_normalize.defjvp
+def _normalize_jvp(epsilon, axes, primals, tangents):
+  outputs, inverse = _with_inverse(*primals, epsilon, axes)
+  (x, scale, _), (_, mean, variance) = primals, outputs
+  tangent = _tangent(*tangents, x, scale, mean, inverse, axes)
+  return outputs, (tangent, jnp.zeros_like(mean), jnp.zeros_like(variance))
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=7)  # keeps x, not the normalised float32 values
+def _tangent(x_tangent, scale_tangent, bias_tangent, x, scale, mean, inverse, axes):
+  """The tangent of `_normalize`, arranged so that its transpose is the closed form of the gradient.
+
+  That form (Ioffe and Szegedy 2015, section 3) takes two reductions and one elementwise pass, half of what
+  differentiating the forward pass takes. JAX transposes this function line by line: for a gradient g of the output,
+  the sums of g * normalized and of g are the gradients by `scale` and `bias`, and the gradient by x uses them again.
+  """
   normalized = (x.astype(jnp.float32) - mean) * inverse
-  total = jnp.sum(g, axes, keepdims=True)
-  product = jnp.sum(g * normalized, axes, keepdims=True)
-  count = x.size // inverse.size
-  dx = (scale * inverse) * (g - (total + normalized * product) / count)
-  flat = (-1, x.shape[-1])
-  return dx.astype(x.dtype), product.reshape(flat).sum(0), total.reshape(flat).sum(0)
-
-
-_normalize.defvjp(_normalize_fwd, _normalize_bwd)
+  scaled = (scale * inverse) * x_tangent.astype(jnp.float32)
+  share = scaled / (x.size // mean.size)
+  slope = scale_tangent - jnp.sum(share * normalized, axes, keepdims=True)
+  offset = bias_tangent - jnp.sum(share, axes, keepdims=True)
+  return (scaled + normalized * slope + offset).astype(x.dtype)
 
 
 def configure_batch_norm(model: nnx.Module, *, momentum: float | None = None, group_size: int | None = None) -> None:

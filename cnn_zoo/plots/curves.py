@@ -87,6 +87,15 @@ def compare_curves(runs: Sequence[tuple[str, Rows]], path: Path) -> None:
   Raises:
     UserError: for fewer than two runs, a run without rows of training and evaluation, runs that have no metric in
       common, and a picture that cannot be written.
+
+  Example:
+    >>> import tempfile
+    >>> row = {"epoch": 1, "loss": 0.5, "top1": 0.9}
+    >>> rows = [{"split": "train", **row}, {"split": "test", **row}]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   compare_curves([("plain34", rows), ("resnet34", rows)], Path(folder, "curves.png"))
+    ...   Path(folder, "curves.png").exists()
+    True
   """
   names = ", ".join(name for name, _ in runs) or "none"
   if len(runs) < 2:

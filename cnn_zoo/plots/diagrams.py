@@ -44,6 +44,12 @@ def draw_convolutions(folder: Path) -> Iterator[Path]:
 
   Raises:
     UserError: if the folder cannot be written.
+
+  Example:
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   next(draw_convolutions(Path(folder))).name
+    'standard.png'
   """
   for name, draw in PICTURES.items():
     path = folder / f"{name}.png"

@@ -57,6 +57,11 @@ def draw_enlargements(scene: np.ndarray, path: Path) -> None:
 
   Raises:
     UserError: if the picture cannot be written.
+
+  Example:
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:  # takes 20 seconds
+    ...   draw_enlargements(np.zeros((32, 32, 1), np.uint8), Path(folder, "maps.png"))  # doctest: +SKIP
   """
   with picture_style():
     figure = new_figure(2.2 * len(UPSAMPLING))

@@ -86,6 +86,15 @@ def draw_prediction(
 
   Raises:
     UserError: if the picture cannot be written.
+
+  Example:
+    >>> import tempfile
+    >>> info = DatasetInfo(2, 1, "classification", "image", ("cat", "dog"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   picture = Path(folder, "dog.png")
+    ...   draw_prediction(picture, info, "dog.jpg", np.zeros((8, 8, 1), np.uint8), np.array([0.1, 0.9]))
+    ...   picture.exists()
+    True
   """
   with picture_style():
     save_picture(prediction_figure(info, title, inputs, answer, truth, top), picture)

@@ -57,5 +57,8 @@ def options(model: str, source: str) -> dict[str, float]:
   Example:
     >>> options("efficientnet_b7", "timm")
     {'epsilon': 1e-05}
+
+  Returns:
+    {option: value}.
   """
   return _OPTIONS.get((source, model), {})

@@ -161,7 +161,7 @@ def _named_tensors(model, rename):
     for leaf, variable in vars(module).items():
       if isinstance(variable, nnx.Param | nnx.BatchStat):
         name = ".".join([*map(str, path), _LEAVES.get(leaf, leaf)])
-        with contextlib.suppress(LookupError, ValueError):  # of a layer that was put in the place of a published one
+        with contextlib.suppress(LookupError, ValueError):  # of a layer that replaces a published one
           name = rename(name, model) if needs_model else rename(name)
         twice += [name] * (name in tensors)
         tensors[name] = Tensor(variable, *_layout(module, leaf, variable.get_value().shape))

@@ -17,6 +17,9 @@ def compare_runs(workdirs: Sequence[str | Path], picture: Path) -> None:
 
   Raises:
     UserError: as `cnn_zoo.plots.curves.compare_curves`.
+
+  Example:
+    >>> compare_runs(["runs/plain34", "runs/resnet34"], Path("curves.png"))  # doctest: +SKIP
   """
   folders = [RunFolder(path) for path in dict.fromkeys(Path(workdir).resolve() for workdir in workdirs)]
   compare_curves([(folder.path.name, read_metrics(folder.metrics)) for folder in folders], picture)

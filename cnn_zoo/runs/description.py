@@ -23,8 +23,8 @@ def describe_config(config: ConfigDict) -> LayerTable:
   Raises:
     UserError: if the model does not take inputs of that size, does not exist, or an option of it is not valid.
 
-  >>> from configs import base
-  >>> table = describe_config(base.get_config("lenet5", "digits"))
+  >>> from cnn_zoo.training.settings import default_config
+  >>> table = describe_config(default_config("lenet5"))  # on the digits
   >>> table.input_shape, table.parameters
   ((32, 32, 1), 61706)
   """

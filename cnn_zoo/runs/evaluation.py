@@ -36,6 +36,10 @@ def evaluate(
 
   Raises:
     UserError: if there is no such checkpoint or split, or the checkpoint is of another model.
+
+  Example:
+    >>> evaluate(None, "runs/lenet5", step="best", split="val")["examples"]  # doctest: +SKIP
+    144
   """
   check_name("split", split, ("val", "test"))
   run = open_run(config, workdir, step, weights)

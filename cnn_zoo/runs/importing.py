@@ -35,6 +35,12 @@ def import_weights(
 
   Raises:
     UserError: if the folder is not empty, the file cannot be read, or its tensors do not fit the model.
+
+  Example:
+    >>> from cnn_zoo.training.settings import default_config
+    >>> config = default_config("resnet50")
+    >>> config.data.name = "imagenet"
+    >>> import_weights(config, "resnet50.pth", "torchvision", "runs/imported")  # doctest: +SKIP
   """
   folder, name = RunFolder(out), config.model.name
   if folder.path.exists() and not (folder.path.is_dir() and not any(folder.path.iterdir())):
@@ -67,7 +73,8 @@ def import_weights(
   else:
     print(f"  evaluate    python eval.py --workdir={folder}")
   mean, std = (str(tuple(numbers)).replace(" ", "") for numbers in (config.data.mean, config.data.std))
+  options = "".join(f" --config.model.{option}={value}" for option, value in conventions.options(name, source).items())
   print(
     f"  fine-tune   python train.py --config=configs/{name}.py:DATASET --config.init={folder} "
-    f"'--config.data.mean={mean}' '--config.data.std={std}'"
+    f"'--config.data.mean={mean}' '--config.data.std={std}'{options}"
   )

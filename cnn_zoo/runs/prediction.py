@@ -64,6 +64,11 @@ def predict(
   Raises:
     UserError: without files, for a file that cannot be read, and as `open_run`.
     CorruptRecordError: a test record cannot be read.
+
+  Example:
+    >>> (result,) = predict("runs/lenet5", ["seven.png"], top=1)  # doctest: +SKIP
+    >>> sorted(result)  # doctest: +SKIP
+    ['classes', 'file', 'picture']
   """
   if bool(files) == (test is not None):
     raise UserError(f"give {'either ' if files else ''}files to predict, or --test=N for N records of the test set")

@@ -57,8 +57,16 @@ def open_run(
     weights: "ema" for the averaged weights if the run has them, "raw" for the others.
     prepared: whether the run's dataset must be prepared; only evaluating needs it.
 
+  Returns:
+    The checkpoint's weights and what computes with them.
+
   Raises:
     UserError: if there is no such checkpoint, or it is of another model.
+
+  Example:
+    >>> run = open_run(None, "runs/lenet5", weights="raw")  # doctest: +SKIP
+    >>> run.kind, sorted(run.weights)  # doctest: +SKIP
+    ('raw', ['batch_stats', 'params'])
   """
   folder = RunFolder(workdir)
   saved = folder.read_config()

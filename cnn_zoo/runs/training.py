@@ -29,6 +29,11 @@ def train_run(
 
   Raises:
     UserError, TrainingError: as `train`.
+
+  Example:
+    >>> from cnn_zoo.training.settings import default_config
+    >>> sorted(train_run(default_config("lenet5"), "runs/lenet5"))  # doctest: +SKIP
+    ['loss', 'top1', 'top5']
   """
   started = time.monotonic() if started is None else started
   result = train(config, workdir, started, restart=restart)

@@ -1,18 +1,23 @@
 """Starts from the weights of another run, or from imported ones."""
 
 import contextlib
+import json
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from cnn_zoo.errors import UserError
+from cnn_zoo.models import model_options
 from cnn_zoo.pretrained.inflation import inflatable, inflate
 from cnn_zoo.tasks import get_task
 from cnn_zoo.training.checkpoints import Checkpoints, ocp
 from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.programs import Programs
 from cnn_zoo.training.state import tensor_name, tensor_shapes
+
+# Options that do not change what weights of the same shapes compute in evaluation; another rank has other shapes.
+_HARMLESS = {"dropout_rate", "layer_scale", "rank", "remat", "stochastic_depth_rate", "zero_init_residual"}
 
 
 def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
@@ -30,6 +35,16 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
 
   Raises:
     UserError: if `config.init` holds no checkpoint, or its model has other layers or layers of other sizes.
+
+  Example:
+    >>> from cnn_zoo.training.mesh import create_mesh
+    >>> from cnn_zoo.training.settings import default_config
+    >>> config = default_config("lenet5")
+    >>> config.init = "runs/none"
+    >>> load_initial_weights(Programs(config, create_mesh(), prepared=False), config)
+    Traceback (most recent call last):
+      ...
+    cnn_zoo.errors.UserError: config.init='runs/none' holds no checkpoints; valid: the folder of a run or of ...
   """
   folder = RunFolder(config.init)
   if not folder.checkpoints.is_dir():
@@ -67,7 +82,9 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
   if fresh:
     old = next(iter(fresh.values()))[-1]
     line += f", except {' and '.join(fresh)}: re-initialised for {num_classes} classes instead of {old}"
-  return line + _other_normalization(details["config"]["data"], config)
+  made_for = details["config"]
+  line += _other_normalization(made_for["data"], config)
+  return line + _other_options(made_for["model"], config.model.to_dict())
 
 
 def _origin(details, step):
@@ -102,3 +119,17 @@ def _other_normalization(made_for, config):
   """What to say if the inputs of this run are normalised in another way than those that the weights were made for."""
   other = [field for field in ("mean", "std") if tuple(made_for[field]) != tuple(config.data[field])]
   return "".join(f"; they were made for config.data.{field}={tuple(made_for[field])}" for field in other)
+
+
+def _other_options(made_for, model):
+  """What to say of options, such as an epsilon or a stride, that differ but do not show in the shapes of weights."""
+  theirs, ours = map(_options, (made_for, model))
+  other = [option for option in ours if option in theirs and ours[option] != theirs[option]]
+  return "".join(f"; they were made for config.model.{option}={theirs[option]}" for option in other)
+
+
+def _options(model):
+  """{option: value as JSON has it} of a `config.model`, in which None stands for the architecture's default."""
+  given = {option: value for option, value in model.items() if value is not None}
+  options = json.loads(json.dumps({**model_options(given.pop("name")), **given}))
+  return {option: value for option, value in options.items() if option not in _HARMLESS}

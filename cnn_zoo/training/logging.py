@@ -29,6 +29,15 @@ class RunLog:
     batch_size: examples in a step.
     headline: the metric that is shown next to the loss: its name and its label.
     leader: whether this process writes; the other processes of a job write nothing.
+
+  Example:
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   log = RunLog(RunFolder(folder), step=0, total=10, batch_size=64, headline=("top1", "top-1"))
+    ...   log.metrics("train", 5, 0.25, {"loss": 1.5, "top1": 0.5})
+    ...   log.close()
+    ...   read_metrics(RunFolder(folder).metrics)
+    [{'split': 'train', 'step': 5, 'epoch': 0.25, 'loss': 1.5, 'top1': 0.5}]
   """
 
   def __init__(
@@ -155,7 +164,21 @@ def _kept(rows, step, total):
 
 
 def read_metrics(path: Path) -> list[dict]:
-  """The rows of a metrics.jsonl; [] if there is none, and without a last line that was cut off in the middle."""
+  r"""The rows of a metrics.jsonl; [] if there is none, and without a last line that was cut off in the middle.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    A dict for each row, as `RunLog.metrics` wrote it.
+
+  Example:
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "metrics.jsonl")
+    >>> _ = path.write_text('{"split": "val", "step": 5, "loss": 1.5}\n{"split": "tes')
+    >>> read_metrics(path)
+    [{'split': 'val', 'step': 5, 'loss': 1.5}]
+  """
   rows = []
   for line in path.read_text().splitlines() if path.exists() else []:
     try:

@@ -51,6 +51,14 @@ def train(
   Raises:
     UserError: if the configuration cannot be run, or `workdir` holds another run.
     TrainingError: if the loss or the state is not finite and config.on_nan is "stop".
+
+  Example:
+    >>> import tempfile
+    >>> config = settings.default_config("lenet5")
+    >>> config.steps, config.batch_size, config.compilation_cache = 1, 8, ""
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   sorted(train(config, Path(folder, "run")))
+    ['loss', 'top1', 'top5']
   """
   started = time.monotonic() if started is None else started
   settings.check(config)

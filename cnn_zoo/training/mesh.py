@@ -28,7 +28,12 @@ def initialize_processes() -> None:
 
 
 def create_mesh() -> Mesh:
-  """All devices along one axis, `data`; those of a process are next to each other, and so are its rows of a batch."""
+  """All devices along one axis, `data`; those of a process are next to each other, and so are its rows of a batch.
+
+  Example:
+    >>> create_mesh().axis_names
+    ('data',)
+  """
   devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
   return Mesh(np.asarray(devices), ("data",))
 
@@ -76,5 +81,18 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """The global batch, split over all devices, from the rows of this process."""
+  """The global batch, split over all devices, from the rows of this process.
+
+  Args:
+    batch: {name: the rows of this process}, as `cnn_zoo.data.train_batches` yields it.
+    mesh: of all devices.
+
+  Returns:
+    {name: array of all rows}.
+
+  Example:
+    >>> batch = shard_batch({"label": np.zeros(8, np.int32)}, create_mesh())
+    >>> batch["label"].shape, batch["label"].sharding.is_equivalent_to(sharded(create_mesh()), 1)
+    ((8,), True)
+  """
   return {k: jax.make_array_from_process_local_data(sharded(mesh), v) for k, v in batch.items()}

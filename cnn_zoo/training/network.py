@@ -120,6 +120,12 @@ def build_network(config: ConfigDict, num_classes: int, channels: int, dtype=jnp
 
   Raises:
     UserError: an option of `config.model` is not valid.
+
+  Example:
+    >>> from cnn_zoo.training.settings import default_config
+    >>> network = build_network(default_config("lenet5"), num_classes=10, channels=1)
+    >>> network.params["output"]["kernel"].shape
+    (84, 10)
   """
   rngs = nnx.Rngs(params=config.seed, dropout=config.seed)
   model = configured_model(config, num_classes, channels, dtype, rngs=rngs)

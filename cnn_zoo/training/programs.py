@@ -40,6 +40,13 @@ class Programs:
     info: what is known of the dataset before it is open.
     dtype: what the model computes in.
     shapes: the state's shapes, dtypes and shardings, for `Checkpoints.restore`.
+
+  Example:
+    >>> from cnn_zoo.training.mesh import create_mesh
+    >>> from cnn_zoo.training.settings import default_config
+    >>> programs = Programs(default_config("lenet5"), create_mesh(), prepared=False)
+    >>> programs.info.num_classes, programs.weight_shapes["params"]["c1"]["kernel"].shape
+    (10, (5, 5, 1, 6))
   """
 
   def __init__(self, config: ConfigDict, mesh: Mesh, *, prepared: bool = True):

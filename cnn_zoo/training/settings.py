@@ -284,6 +284,12 @@ def check_same_run(saved: dict, config: ConfigDict, workdir: Path) -> None:
 
   Raises:
     UserError: fields differ that make it another run; the message names three of them.
+
+  Example:
+    >>> check_same_run({"model": {"name": "lenet5"}, "epochs": 8.0}, default_config(), Path("runs/digits"))
+    Traceback (most recent call last):
+      ...
+    cnn_zoo.errors.UserError: workdir='runs/digits' holds a run of another length (epochs: 8.0 -> 20.0), ...
   """
   changed = _changed(saved, config)
   other = [field for field in changed if _resumed(field) == REFUSED]

@@ -22,6 +22,12 @@ class TrainState:
     optimizer: optax's state.
     ema: averages of {"params", "batch_stats"}, or {} where config.ema_decay is 0.
     metrics: sums since training metrics were last written; kept here so that a resumed run writes the same ones.
+
+  Example:
+    >>> params = {"kernel": jnp.ones((2, 3))}
+    >>> state = initial_state(params, {}, optax.sgd(0.1), ema=True, zero_sums={})
+    >>> int(state.step), sorted(state.ema), sorted(state.metrics)
+    (0, ['batch_stats', 'params'], ['grad_norm', 'not_finite', 'steps'])
   """
 
   step: jax.Array

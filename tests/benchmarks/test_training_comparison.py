@@ -62,5 +62,5 @@ def test_mistakes(monkeypatch):
     find = lambda name, absent=absent: None if name in absent else True  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", find)
     with pytest.raises(UserError, match=f"^{says} cannot be found; valid: .*$") as error:
-      training_comparison.find_torch()
+      training_comparison.import_torch()
     assert "\n" not in str(error.value)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from flax import nnx
 from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm, configure_batch_norm
 from cnn_zoo.layers.normalization import _train
+from tests.helpers.lowerings import forward_mode, second_derivatives
 
 
 def inputs(shape=(6, 5, 4, 3), seed=0):
@@ -151,3 +154,42 @@ def test_forward_mode_in_evaluation():
   x, v = jax.random.normal(jax.random.key(0), (2, 4, 5, 3))
   y, tangent = jax.jvp(layer, (x,), (v,))
   np.testing.assert_allclose(tangent, layer(x + v) - y, atol=1e-5)
+
+
+def training_and_formula(group_size, layer):
+  """Two functions (x, scale, bias) -> output in training mode: that of the layer, and the definition."""
+  averages = layer.mean[...], layer.variance[...]
+  ours = lambda x, scale, bias: _train(x, scale, bias, *averages, 0.9, 1e-5, group_size or x.shape[0])[0]  # noqa: E731
+  return ours, lambda x, scale, bias: plain(x, scale, bias, 1e-5, group_size)
+
+
+@pytest.mark.parametrize("transformation", [forward_mode, second_derivatives])
+@pytest.mark.parametrize("group_size", [None, 2])
+def test_forward_mode_and_second_derivatives_in_training(group_size, transformation):
+  layer = learned(BatchNorm(3))
+  primals = jnp.asarray(inputs((6, 5, 3))), layer.scale[...], layer.bias[...]
+  functions = training_and_formula(group_size, layer)
+  actual, expected = (jax.jit(functools.partial(transformation, f))(*primals) for f in functions)
+  for a, e in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+    np.testing.assert_allclose(a, e, rtol=1e-4, atol=2e-5 * float(jnp.abs(e).max()))
+
+
+def test_derivatives_under_vmap():
+  layer = learned(BatchNorm(3))
+  xs, scale, bias = jnp.stack([inputs((6, 3), seed) for seed in (1, 2)]), layer.scale[...], layer.bias[...]
+
+  def derivatives(f):
+    gradients = jax.grad(lambda xs: jnp.sum(jnp.sin(jax.vmap(f, (0, None, None))(xs, scale, bias))))(xs)
+    return gradients, jax.jacfwd(f)(xs[0], scale, bias), jax.vmap(jax.jacrev(f), (0, None, None))(xs, scale, bias)
+
+  for a, e in zip(*map(derivatives, training_and_formula(None, layer)), strict=True):
+    np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("group_size", [None, 2])
+def test_a_gradient_keeps_only_the_input(group_size):
+  """In its own dtype; everything else that the backward pass needs is small."""
+  x, layer = jnp.asarray(inputs(), jnp.bfloat16), learned(BatchNorm(3))
+  ours, _ = training_and_formula(group_size, layer)
+  _, pull = jax.vjp(ours, x, layer.scale[...], layer.bias[...])
+  assert [kept.dtype for kept in jax.tree.leaves(pull) if kept.size >= x.size] == [jnp.bfloat16]

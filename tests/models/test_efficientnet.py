@@ -11,7 +11,6 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.layers import BatchNorm, set_noise
 from cnn_zoo.models import abstract_model
 from cnn_zoo.models.efficientnet import SCALINGS, compound_scaling
-from cnn_zoo.models.scaling import scale_channels, scale_layers
 from tests.helpers import golden
 from tests.helpers.members import MULTIPLIED, Member, ranks
 from tests.helpers.model_checks import QUICK, images, traced_shape
@@ -88,18 +87,7 @@ def test_b7():
   assert (model.stem.conv.out_features, model.head.conv.out_features, len(model.blocks)) == (64, 2560, 55)
 
 
-def test_compound_scaling():
-  # B2 and B4 as torchvision prints them.
-  assert [scale_channels(c, 1.1) for c in (32, 16, 24, 40, 80, 112, 192, 320, 1280)] == [
-    *(32, 16, 24, 48, 88, 120, 208, 352, 1408)
-  ]
-  assert [scale_channels(c, 1.4) for c in (32, 16, 24, 40, 80, 112, 192, 320, 1280)] == [
-    *(48, 24, 32, 56, 112, 160, 272, 448, 1792)
-  ]
-  assert scale_channels(19, 1.0) == 24  # 16 would be down by more than 10%
-  assert scale_channels(3, 0.25) == 8
-  assert [scale_layers(n, 1.1) for n in (1, 2, 3, 4)] == [2, 3, 4, 5]
-  assert scale_layers(3, 1.0) == 3
+def test_resolutions():
   assert [SCALINGS[f"efficientnet_b{i}"].resolution for i in range(8)] == [224, 240, 260, 300, 380, 456, 528, 600]
 
 

@@ -127,6 +127,22 @@ def test_export_with_a_symbolic_batch(name, member):
   assert logits.shape[0] == batch and logits.shape[-1] == 5
 
 
+@pytest.mark.parametrize("name", MEMBERS)
+def test_forward_mode_is_traced_in_training(name, member):
+  """Tangents of the parameters and of the input. Tracing is where it would fail; layers have tests of the values."""
+  model = abstract_model(name, **arguments(name, next(iter(member.sizes))))
+  graph, parameters, rest = nnx.split(model, nnx.Param, ...)
+
+  def tangent(parameters, rest, x):
+    run = lambda parameters, x: nnx.merge(graph, parameters, rest, copy=True)(x)  # noqa: E731
+    return jax.jvp(run, (parameters, x), (parameters, x))
+
+  x = batch_of(member, next(iter(member.sizes)))
+  logits, tangents = jax.eval_shape(tangent, parameters, rest, x)
+  assert jax.tree.map(jnp.shape, logits) == jax.tree.map(jnp.shape, tangents)
+  assert jax.tree.leaves(tangents)[0].shape[-1] == 5
+
+
 SMALLER_STAGES = {"MNetwork", "EfficientNetV2"}  # some of whose sizes have fewer
 
 

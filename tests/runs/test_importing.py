@@ -18,7 +18,8 @@ from cnn_zoo import data, load_torch_state_dict
 from cnn_zoo.command_line import load_config
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
-from cnn_zoo.pretrained.conventions import IMAGENET, KINETICS, SYMMETRIC, normalization
+from cnn_zoo.pretrained import conventions
+from cnn_zoo.pretrained.conventions import IMAGENET
 from cnn_zoo.runs.evaluation import evaluate
 from cnn_zoo.runs.importing import import_weights
 from cnn_zoo.runs.saved import open_run
@@ -155,23 +156,21 @@ def test_video_weights_are_to_start_from(tmp_path, capsys):
     open_run(None, tmp_path / "out", prepared=False)
 
 
-def test_weights_of_other_channels(imported, tmp_path, capsys):
-  """Weights for colour in a model for grey: it answers as the other does where the three channels are equal."""
+def test_weights_of_other_channels(imported, tmp_path, capsys, monkeypatch):
+  """Weights for colour in a model for grey: it answers as the other does where the three channels are equal.
+
+  The command to fine-tune has the options with which the model is that of the source.
+  """
+  monkeypatch.setattr(conventions, "options", lambda name, source: {"output_stride": 32})
   config = load_config(f"{ROOT}/configs/{MODEL}.py:imagenet")
   weights = imported.parents[1] / "weights.safetensors"
   import_weights(config, weights, "torchvision", tmp_path / "grey", in_channels=1)
   out = capsys.readouterr().out
   assert "conv1.weight: adapted from 3 to 1 input channels" in out
   assert "they take 1 channels, imagenet has 3" in out and "'--config.data.mean=(0.449,)'" in out
+  assert out.endswith(" --config.model.output_stride=32\n")
   saved = json.loads((tmp_path / "grey" / "config.json").read_text())
   assert (saved["data"]["mean"], saved["data"]["std"]) == ([0.449], [0.226])
-
-
-def test_normalization():
-  assert normalization("r3d_18", "torchvision") == KINETICS
-  assert normalization("resnet50", "timm") == normalization("vgg16", "torchvision") == IMAGENET
-  assert normalization("googlenet", "torchvision") == normalization("resnetv2_50", "timm") == SYMMETRIC
-  assert normalization("efficientnet_v2_s", "torchvision") == IMAGENET
 
 
 def test_mistakes(state, tmp_path):

@@ -23,11 +23,11 @@ def equal(a, b):
   return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-def save(workdir, model):
+def save(workdir, model, config=None):
   """A checkpoint of the weights of `model` alone, as scripts/import_weights.py writes it."""
   network = Network(model)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=1, metric="top1")
-  details = {"config": runner.load("lenet5").to_dict(), "imported": {"weights": "a.pth", "source": "timm"}}
+  details = {"config": (config or runner.load("lenet5")).to_dict(), "imported": {"weights": "a.pth", "source": "timm"}}
   checkpoints.save(0, {"params": network.params, "batch_stats": network.batch_stats}, details, None)
   checkpoints.close()
   return network
@@ -64,14 +64,17 @@ def test_averages_start_from_the_weights(tmp_path):
 
 
 def test_batch_statistics_come_too(tmp_path):
+  """And a model with another epsilon, which is in no tensor, is reported."""
   fields = {"model.width": 0.25, "model.depth": 0.3}
   options = {"width": 0.25, "depth": 0.3, "num_classes": 10, "in_channels": 1}
   model = create_model("efficientnet_b0", **options, rngs=nnx.Rngs(5))
   model.stem.norm.mean.set_value(model.stem.norm.mean[...] + 3)
-  saved = save(tmp_path, model)
+  other = {"model.epsilon": 0.01, "model.dropout_rate": 0.5}
+  saved = save(tmp_path, model, runner.load("efficientnet_b0", **fields, **other))
   config = runner.load("efficientnet_b0", init=str(tmp_path), **fields)
   programs = Programs(config, create_mesh())
-  load_initial_weights(programs, config)
+  says = load_initial_weights(programs, config)
+  assert says.endswith(f"(timm) in {tmp_path}; they were made for config.model.epsilon=0.01")
   state = programs.initial_state()
   assert equal(state.params, saved.params) and equal(state.batch_stats, saved.batch_stats)
 
