@@ -1,5 +1,6 @@
 """Evaluation of a checkpoint by itself."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def evaluate(
   dataset = data.open_dataset(run.config.data)
   if split == "val":
     _check_validation(dataset, run)
-  metrics = run.programs.evaluate(run.weights, dataset, SPLITS[split])
+  with contextlib.closing(run.programs) as programs:
+    metrics = programs.evaluate(run.weights, dataset, SPLITS[split])
   examples = dataset.num_validation if split == "val" else dataset.num_test
   result = {"model": run.config.model.name, "dataset": run.config.data.name, "split": split, "step": run.step}
   result |= {"weights": run.kind, "examples": examples, **metrics}

@@ -65,6 +65,7 @@ def train(
   with contextlib.ExitStack() as at_end:
     checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=programs.task.best)
     at_end.callback(checkpoints.close)
+    at_end.callback(programs.close)
     start = find_start(checkpoints, config, folder, environment)
     notes = [f"the run that was in {folder} is now in {aside}"] if aside else []
     notes += [load_initial_weights(programs, config)] if config.init and not start.step else start.notes
