@@ -1,7 +1,9 @@
 """Importing: from a file of published weights to a folder that eval.py and train.py take."""
 
 import concurrent.futures
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -18,10 +20,12 @@ from cnn_zoo.command_line import load_config
 from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained.conventions import IMAGENET, KINETICS, SYMMETRIC, normalization
+from cnn_zoo.runs import importing
 from cnn_zoo.runs.evaluation import evaluate
-from cnn_zoo.runs.importing import import_weights
+from cnn_zoo.runs.importing import ImportingError, import_weights
 from cnn_zoo.runs.saved import open_run
 from cnn_zoo.tasks import normalize
+from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.mesh import create_mesh
@@ -187,6 +191,37 @@ def test_mistakes(state, tmp_path):
       import_weights(config, flags["weights"], "torchvision", flags["out"])
     assert says in str(error.value) and "\n" not in str(error.value), changes
   assert not (tmp_path / "out").exists() and [path.name for path in there.iterdir()] == ["file"]
+
+
+def test_tensors_that_overlap(state, tmp_path, monkeypatch):
+  """As where an offset in the file is damaged: the shapes are right."""
+  numbers = np.ones(96, np.float32)
+  damaged = state | {"bn1.weight": numbers[:64], "bn1.bias": numbers[32:]}
+  monkeypatch.setattr(importing, "read_weights", lambda path: {"model": damaged})
+  with pytest.raises(UserError, match=r"^the weights are damaged: 'bn1.bias' overlaps 'bn1.weight'$"):
+    import_weights(load_config(f"{ROOT}/configs/{MODEL}.py:imagenet"), "a.pth", "torchvision", tmp_path / "out")
+  assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_nothing_is_left_if_writing_fails(is_there, imported, tmp_path, monkeypatch):
+  """What is there at the end is whole, or as it was before."""
+  out = tmp_path / "out"
+  if is_there:
+    out.mkdir()
+
+  def full(folder, config):
+    assert any(folder.checkpoints.iterdir())
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(RunFolder, "write_config", full)
+  config = load_config(f"{ROOT}/configs/{MODEL}.py:imagenet")
+  with pytest.raises(ImportingError, match=r"out' cannot be written: .*No space left on device; nothing is left in it"):
+    import_weights(config, imported.parents[1] / "weights.safetensors", "torchvision", out)
+  assert list(tmp_path.rglob("*")) == [out] * is_there
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match=r"^out='.*/file/out' cannot be written: Not a directory; give another --out$"):
+    import_weights(config, imported.parents[1] / "weights.safetensors", "torchvision", tmp_path / "file" / "out")
 
 
 def test_flags(tmp_path):
