@@ -2,6 +2,9 @@
 
 import contextlib
 import functools
+import os
+import stat
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -25,11 +28,38 @@ from cnn_zoo.training.step import make_answer, make_eval_step, make_train_step
 
 
 def enable_compilation_cache(config: ConfigDict) -> None:
-  """Keeps compiled programs in `config.compilation_cache`, so that the same run starts faster the next time."""
-  if config.compilation_cache:
-    jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
+  """Keeps compiled programs in `config.compilation_cache`, so that the same run starts faster the next time.
+
+  What is found there is run. So a new folder is private, and one that others could have written into is not used, which
+  stderr says.
+  """
+  folder = config.compilation_cache
+  if folder:
+    problem = None
+    if "://" not in folder:
+      folder = Path(folder).expanduser()
+      problem = _distrust(folder)
+    if problem:
+      print(f"config.compilation_cache={str(folder)!r} is not used: {problem}", file=sys.stderr, flush=True)
+    jax.config.update("jax_compilation_cache_dir", None if problem else str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _distrust(folder: Path) -> str | None:
+  """Makes a folder for this user alone, or says why one that is there cannot be trusted."""
+  user = os.getuid()
+  try:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    foreign = [entry.name for entry in os.scandir(folder) if entry.stat(follow_symlinks=False).st_uid != user]
+  except OSError as error:
+    return error.strerror
+  if status.st_uid != user:
+    return "another user owns it; valid: a folder of your own, or ''"
+  if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    return "other users can write into it; valid: a private folder (chmod 700), or ''"
+  return f"another user owns {foreign[0]} in it; valid: a folder of your own, or ''" if foreign else None
 
 
 class Programs:
