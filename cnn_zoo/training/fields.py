@@ -96,7 +96,7 @@ class Setting:
 
   def _allows_number(self, value, kind):
     wanted = (int,) if kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, wanted) or not (kind is int or math.isfinite(value)):
+    if isinstance(value, bool) or not isinstance(value, wanted) or not abs(value) < math.inf:
       return False
     low, high = self._limits()
     above = value >= low if self.interval[0] == "[" else value > low

@@ -23,6 +23,7 @@ from cnn_zoo.training.schedules import DEPEND_ON_LENGTH, SCHEDULES
 STEPS = "[1, 2147483647]"  # counted in int32
 BATCH = "[1, 1048576]"
 EPOCHS = "(0, 1000000]"
+OPTIONS = "[0, 1048576]"  # of an architecture: sizes and rates
 
 # fmt: off
 SETTINGS: dict[str, Setting] = {
@@ -312,7 +313,7 @@ def _option_settings(model):
   rows = {}
   for option, value in model_options(model).items():
     whole = isinstance(value, tuple) and all(isinstance(x, int) for x in value)
-    rows[f"model.{option}"] = Setting(None, f"default: {value!r}", type(value), whole=whole)
+    rows[f"model.{option}"] = Setting(None, f"default: {value!r}", type(value), OPTIONS, whole=whole)
   return rows
 
 
@@ -348,7 +349,10 @@ def _wrong(field, setting, value):
 
 
 def _shown(value):
-  text = repr(value)
+  try:
+    text = repr(value)
+  except ValueError:  # of a whole number with thousands of digits
+    text = "a number of thousands of digits"
   return text if len(text) <= 80 else f"{text[:77]}..."
 
 
