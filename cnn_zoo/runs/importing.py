@@ -45,7 +45,7 @@ def import_weights(
       model.
     ImportingError: if writing fails, for instance because the disk is full.
   """
-  folder, name = RunFolder(out), config.model.name
+  folder, name = RunFolder(out, "out"), config.model.name
   if folder.path.exists() and not (folder.path.is_dir() and not any(folder.path.iterdir())):
     raise UserError(f"out={str(out)!r} is there already; valid: a new or an empty folder")
   tensors = read_weights(weights)

@@ -31,7 +31,7 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
   Raises:
     UserError: if `config.init` holds no checkpoint, or its model has other layers or layers of other sizes.
   """
-  folder = RunFolder(config.init)
+  folder = RunFolder(config.init, "config.init")
   if not folder.checkpoints.is_dir():
     raise UserError(
       f"config.init={config.init!r} holds no checkpoints; valid: the folder of a run or of scripts/import_weights.py"

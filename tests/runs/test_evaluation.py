@@ -70,3 +70,10 @@ def test_splits(whole_run):
     config = runner.load("lenet5", **runner.UNEVEN, **{"data.validation": share})
     with pytest.raises(UserError, match=says):
       evaluate(config, whole_run, split="val")
+
+
+def test_the_table_says_the_folder_as_it_is_written(whole_run, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "runs:cat:").symlink_to(whole_run)
+  evaluate(None, "runs:cat:")
+  assert capsys.readouterr().out.splitlines()[0].strip() == "runs:cat:"

@@ -179,6 +179,7 @@ def test_mistakes(state, tmp_path):
     ({}, "1 missing: bn1.weight; 1 surplus: head.weight; 1 misshapen: fc.weight (512, 1000) instead of (1000, 512)"),
     ({"model": "lenet5"}, "source='torchvision' has no weights for a LeNet5"),
     ({"out": there}, "is there already; valid: a new or an empty folder"),
+    ({"out": tmp_path / "a[b"}, "has [ in its absolute path, where no checkpoint is found; valid: a path without"),
     ({"weights": tmp_path / "none.pth"}, "does not exist"),
     ({"weights": tmp_path / "weights.npz"}, "must end in .safetensors, .pth"),
     ({"weights": good}, "is damaged, or is not a safetensors file"),
