@@ -41,7 +41,9 @@ def run(
       sys.exit(2)
 
   configure_runtime()
-  logging.set_verbosity(logging.ERROR)  # TFDS and Orbax report every file they touch
+  logging.set_verbosity(
+    logging.FATAL
+  )  # TFDS and Orbax report every file, and tracebacks of errors that they also raise
 
   def chosen(rest):
     words = rest[1:]

@@ -46,8 +46,13 @@ def write_safetensors(path, tensors):
   path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data))
 
 
-def run(**flags):
-  script = [sys.executable, "scripts/import_weights.py", *(f"--{flag}={value}" for flag, value in flags.items())]
+def run(*before, **flags):
+  script = [
+    *before,
+    sys.executable,
+    "scripts/import_weights.py",
+    *(f"--{flag}={value}" for flag, value in flags.items()),
+  ]
   return subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -223,6 +228,16 @@ def test_nothing_is_left_if_writing_fails(is_there, imported, tmp_path, monkeypa
   (tmp_path / "file").touch()
   with pytest.raises(UserError, match=r"^out='.*/file/out' cannot be written: Not a directory; give another --out$"):
     import_weights(config, imported.parents[1] / "weights.safetensors", "torchvision", tmp_path / "file" / "out")
+
+
+def test_a_file_system_that_takes_no_more(imported, tmp_path):
+  """One line, none of the tracebacks that Orbax logs, and nothing is left."""
+  limited = ["sh", "-c", 'ulimit -f 10000; exec "$@"', "sh"]  # 5 or 10 MB a file, of 47
+  weights, out = imported.parents[1] / "weights.safetensors", tmp_path / "out"
+  done = run(*limited, model=MODEL, weights=weights, source="torchvision", out=out)
+  assert done.returncode == 1 and not done.stdout and not out.exists()
+  assert done.stderr.startswith(f"error: out='{out}' cannot be written: ") and done.stderr.count("\n") == 1
+  assert "File too large" in done.stderr and done.stderr.endswith("; nothing is left in it\n")
 
 
 def test_flags(tmp_path):
