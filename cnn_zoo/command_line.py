@@ -41,7 +41,9 @@ def run(
       sys.exit(2)
 
   configure_runtime()
-  logging.set_verbosity(logging.ERROR)  # TFDS and Orbax report every file they touch
+  logging.set_verbosity(
+    logging.FATAL
+  )  # TFDS and Orbax report every file, and tracebacks of errors that they also raise
 
   def chosen(rest):
     words = rest[1:]
@@ -98,8 +100,11 @@ class ConfigFlag:
     config: Any = self.value
     overridden = [f"{field}={text}" for field, text in sorted(changed.items())]
     parts = [f"{Path(self.path).stem}-{config.data.name}", *self.options, *overridden]
-    return "runs/" + ",".join(parts).replace("/", "_").replace(" ", "")
+    return "runs/" + ",".join(parts).translate(_IN_FOLDER_NAMES)
 
+
+# What a folder's name has instead of characters with a meaning of their own, for a file system or for Orbax.
+_IN_FOLDER_NAMES = str.maketrans({" ": "", "/": "_", "[": "(", "]": ")", "*": "_", "?": "_", "\\": "_"})
 
 _CONFIG = ConfigFlag()
 
@@ -202,8 +207,9 @@ def load_config(path: str) -> ConfigDict:
 def _near(path):
   """What to say of a file that is not there: the configurations that are near, of its folder or of configs/."""
   folder, stem = (Path(path).parent, Path(path).stem[:100]) if "/" in path else (Path("configs"), Path(path).stem[:100])
-  known = [str(file) for file in sorted(folder.glob("*.py")) if file.stem not in ("base", "__init__")]
-  return nearest(str(folder / f"{stem}.py"), known) if known else f"{folder} holds no configurations"
+  files = sorted(folder.glob("*.py")) if os.path.isdir(folder) else []
+  known = [str(file) for file in files if file.stem not in ("base", "__init__")]
+  return nearest(str(folder / f"{stem}.py"), known) if known else f"{str(folder)[:200]} holds no configurations"
 
 
 def print_config(config: ConfigDict) -> None:

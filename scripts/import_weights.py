@@ -5,6 +5,7 @@ docs/pretrained.md lists the files that fit.
 """
 
 import pathlib
+import sys
 
 from absl import flags
 
@@ -33,13 +34,16 @@ def main() -> None:
       raise UserError(f"--{flag} is missing; valid: --model=NAME --weights=FILE --source={sources} --out=DIR")
   from cnn_zoo.data import SPECS
   from cnn_zoo.models import list_models
-  from cnn_zoo.runs.importing import import_weights
+  from cnn_zoo.runs.importing import ImportingError, import_weights
 
   check_name("model", _MODEL.value, list_models())
   path = str(_CONFIGS / f"{_MODEL.value}.py")
   config = load_config(f"{path}:{SPECS[load_config(path).data.name].published}")
   in_channels = int(_IN_CHANNELS.value) if _IN_CHANNELS.value else None
-  import_weights(config, _WEIGHTS.value, _SOURCE.value, _OUT.value, in_channels)
+  try:
+    import_weights(config, _WEIGHTS.value, _SOURCE.value, _OUT.value, in_channels)
+  except ImportingError as error:
+    sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

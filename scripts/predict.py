@@ -19,6 +19,9 @@ _WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "Averaged weights
 _TEST = flags.DEFINE_integer("test", None, "Instead of files: how many records of the run's test set.")
 _OUT = flags.DEFINE_string("out", None, "The folder of the pictures; default: WORKDIR/predictions.")
 _TOP = flags.DEFINE_integer("top", 5, "How many classes to report, the most probable ones.")
+_MAX_SIZE = flags.DEFINE_integer(
+  "max_size", 100, "Millions of pixels of an image, or samples of a waveform; larger files are refused.", 1, 10_000
+)
 
 
 def main(*files: str) -> None:
@@ -30,6 +33,7 @@ def main(*files: str) -> None:
 
   out = pathlib.Path(_OUT.value) if _OUT.value else None
   options = {"test": _TEST.value, "step": _STEP.value, "weights": _WEIGHTS.value, "out": out, "top": _TOP.value}
+  options["largest"] = _MAX_SIZE.value * 1_000_000
   try:
     predict(_WORKDIR.value, files, **options)
   except CorruptRecordError as error:

@@ -77,6 +77,7 @@ TYPED = {
   ),
   "option of a config": (["--config=configs/resnet18.py:mnist,receipt=cifar"], "valid: recipe=NAME"),
   "long path": (["--config=" + "x" * 100_000], "is not there; "),
+  "long folder": (["--config=" + "x" * 3000 + "/" + "y" * 2000], "is not there; xxx"),
   "long value": ([LENET5, "--config.batch_size=" + "9" * 100_000], "99... is not valid; valid: a whole number"),
   "long field": ([LENET5, f"--config.{'x' * 100_000}=1"], "config has no field 'xxx"),
   "flagfile": (["--flagfile=/nowhere/flags"], "--flagfile cannot be read: Unable to open flagfile: "),
@@ -306,6 +307,12 @@ def test_default_workdir():
   chosen = command_line.ConfigFlag()
   chosen.parse(f"{ROOT}/configs/resnet18.py:imagenette,recipe=imagenet", [("seed", "1")])
   assert chosen.default_workdir() == "runs/resnet18-imagenette,recipe=imagenet,seed=1"
+
+
+def test_default_workdir_can_hold_a_run():
+  """Orbax looks for checkpoints by a pattern, in which some characters have a meaning."""
+  config = parsed("--config.data.mean=[0.4, 0.5]", "--config.init=a?b*c[d\\e")
+  assert config.default_workdir() == "runs/lenet5-mnist,data.mean=(0.4,0.5),init=a_b_c(d_e"
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,13 @@ processes, concatenated, are the batch of a single process. The augmentation of 
 epoch and its record. So the number of the next batch is the whole state of a stream.
 """
 
-import contextlib
 import functools
 import multiprocessing
 import os
 import signal
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import grain
 import jax
@@ -90,7 +89,7 @@ def evaluation_batches(
   batch_size: int,
   process_index: int = 0,
   process_count: int = 1,
-) -> Iterable[dict]:
+) -> "EvaluationBatches":
   """The validation or test records in order, once: every example is in exactly one batch of one process.
 
   Every process yields the same number of batches, ceil(examples / batch_size), of the same shape. The last batch is
@@ -115,7 +114,7 @@ def evaluation_batches(
 
   Returns:
     An iterable, which can be iterated over many times, over batches as those of `train_batches`; its `len` is the
-    number of batches.
+    number of batches. Worker processes start once and are kept from one iteration to the next; `close` ends them.
 
   Raises:
     UserError: as `train_batches`; or the dataset has no such split.
@@ -125,11 +124,11 @@ def evaluation_batches(
   records = getattr(dataset, split)
   if records is None:
     raise UserError(f"split={split!r} is empty: dataset {dataset.name!r} was opened with config.data.validation=0")
-  load = functools.partial(_evaluation_example, dataset, split, settings)
   num_batches = -(-len(records) // batch_size)
+  load = functools.partial(_evaluation_example, dataset, split, settings, num_batches * batch_size)
   share = (batch_size, process_index, process_count)
   workers = min(settings.workers, num_batches)
-  return _FirstBatches(lambda first: _read(load, first, share, workers), num_batches)
+  return EvaluationBatches(lambda: _read(load, 0, share, workers), num_batches, keep=workers > 0)
 
 
 def batch_shapes(settings, batch_size: int, info: DatasetInfo) -> dict[str, jax.ShapeDtypeStruct]:
@@ -252,7 +251,10 @@ def _train_example(dataset: Dataset, settings: types.SimpleNamespace, seed: int,
   return _example(dataset, "train", record, settings, np.random.default_rng([seed, epoch, record]))
 
 
-def _evaluation_example(dataset: Dataset, split: str, settings: types.SimpleNamespace, position: int) -> dict:
+def _evaluation_example(
+  dataset: Dataset, split: str, settings: types.SimpleNamespace, period: int, position: int
+) -> dict:
+  position %= period  # after the last batch the first one follows, for the next iteration
   if position < len(getattr(dataset, split)):
     return _example(dataset, split, position, settings)
   kind = KINDS[dataset.info.kind]
@@ -328,17 +330,37 @@ class _Stream(grain.DatasetIterator):
     self._batches = None
 
 
-class _FirstBatches:
-  """The first `num_batches` of an endless stream, each time it is iterated over."""
+class EvaluationBatches:
+  """The batches of a split, each time it is iterated over; `len` is their number.
 
-  def __init__(self, open_at: Callable[[int], grain.DatasetIterator], num_batches: int):
-    self._open_at = open_at
+  Starting a worker process takes seconds. So workers are kept after the last batch, and make the first ones of the next
+  iteration in advance. An iteration that fails or is given up ends them, and the next one starts others.
+  """
+
+  def __init__(self, open_stream: Callable[[], grain.DatasetIterator], num_batches: int, keep: bool):
+    self._open_stream = open_stream  # of an endless stream, in which the batches are repeated
     self._num_batches = num_batches
+    self._keep = keep
+    self._kept: grain.DatasetIterator | None = None  # stands at a first batch
 
   def __len__(self) -> int:
     return self._num_batches
 
   def __iter__(self) -> Iterator[dict]:
-    with contextlib.closing(self._open_at(0)) as batches:
+    stream, self._kept = self._kept or self._open_stream(), None
+    finished = False
+    try:
       for _ in range(self._num_batches):
-        yield next(batches)
+        yield next(stream)
+      finished = True
+    finally:
+      if finished and self._keep and self._kept is None:
+        self._kept = stream
+      else:
+        stream.close()
+
+  def close(self) -> None:
+    """Ends the workers; the next iteration would start others."""
+    if self._kept is not None:
+      self._kept.close()
+    self._kept = None

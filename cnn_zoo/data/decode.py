@@ -6,8 +6,10 @@ WAV through SciPy.
 
 import io
 import math
+import stat
 import struct
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,8 +19,15 @@ import simplejpeg
 cv2.setNumThreads(1)
 
 
+LARGEST = 100_000_000  # pixels of an image, or samples of a waveform, of a file that a person hands in
+
+
 class CorruptRecordError(RuntimeError):
   """A record of a dataset cannot be read or decoded; the message names dataset, split and index."""
+
+
+class TooLargeError(CorruptRecordError):
+  """A file that a person hands in would take more memory than is allowed."""
 
 
 # The EXIF tag of the orientation, and what makes an image upright: whether its axes are swapped first, then the steps
@@ -33,6 +42,26 @@ _UPRIGHT = {
   7: (True, -1, -1),
   8: (True, -1, 1),
 }
+
+
+def read_bytes(file: Path, largest: int) -> bytes:
+  """The content of a file that a person hands in, of an image or a waveform.
+
+  Args:
+    file: a regular file, because a pipe or a device may never end.
+    largest: how many pixels or samples it may have; a file that is longer than these can be is not read.
+
+  Raises:
+    CorruptRecordError: it is not a regular file.
+    TooLargeError: it is too long.
+    OSError: it cannot be read.
+  """
+  status, limit = file.stat(), 8 * largest + (1 << 20)  # RGBA of 16 bits and samples of 64 bits have 8 bytes
+  if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # that it is a folder, reading says
+    raise CorruptRecordError("it is not a regular file")
+  if status.st_size > limit:
+    raise TooLargeError(f"{status.st_size:,} bytes, more than {largest:,} pixels or samples need")
+  return file.read_bytes()
 
 
 def decode_image(
@@ -150,35 +179,73 @@ def image_size(data: bytes) -> tuple[int, int]:
   Raises:
     CorruptRecordError: as `decode_image` does.
   """
+  return _header_size(data) or decode_image(data, channels=3).shape[:2]
+
+
+def check_image_size(data: bytes, largest: int) -> None:
+  """Checks the number of pixels that the header of an image in any format claims, before it is decoded.
+
+  Args:
+    data: the encoded image.
+    largest: how many pixels it may have.
+
+  Raises:
+    CorruptRecordError: it is not an image.
+    TooLargeError: it has more pixels.
+  """
+  size = _header_size(data)
+  if size is None:
+    from PIL import Image
+
+    try:
+      with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        width, height = Image.open(io.BytesIO(data)).size
+    except Image.DecompressionBombError as error:
+      raise TooLargeError(str(error)) from error
+    except Exception as error:  # of many kinds
+      raise _incomplete(data) from error
+    size = height, width
+  if size[0] * size[1] > largest:
+    raise TooLargeError(f"{size[0]:,} x {size[1]:,} pixels, more than {largest:,}")
+
+
+def _header_size(data: bytes) -> tuple[int, int] | None:
+  """Height and width of a JPEG or a PNG; None of what is neither, or is broken."""
   if data[:2] == b"\xff\xd8":
     try:
       height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
       return int(height), int(width)
     except ValueError:
-      pass
+      return None
   if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
     width, height = struct.unpack(">II", data[16:24])
     return height, width
-  return decode_image(data, channels=3).shape[:2]
+  return None
 
 
-def decode_wav(data: bytes) -> tuple[np.ndarray, int]:
+def decode_wav(data: bytes, largest: int | None = None) -> tuple[np.ndarray, int]:
   """Decodes a WAV file: PCM of 8, 16, 24 or 32 bits, or floating-point numbers from -1 to 1.
 
   Args:
     data: the file.
+    largest: how many samples it may have, of all channels together; None for any number.
 
   Returns:
     int16 [samples, channels], where 32,768 is full scale and louder samples are clipped; and the samples per second.
 
   Raises:
     CorruptRecordError: the bytes are no WAV file of such numbers, or stop before it is complete.
+    TooLargeError: it has more samples.
   """
   from scipy.io import wavfile  # takes a while, and training does not need it
 
   def corrupt(problem) -> CorruptRecordError:
     return CorruptRecordError(f"{len(data)} bytes that are not a complete WAV file: {problem}")
 
+  claimed, held = _wav_samples(data)
+  if claimed > held:  # SciPy returns what there is
+    raise corrupt(f"the header claims {claimed:,} bytes of samples, and {held:,} follow")
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", wavfile.WavFileWarning)  # about chunks without samples
     warnings.filterwarnings("error", message="Reached EOF")
@@ -188,6 +255,8 @@ def decode_wav(data: bytes) -> tuple[np.ndarray, int]:
       raise corrupt(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
   if not len(samples) or rate < 1:
     raise corrupt(f"{len(samples)} samples, {rate} a second")
+  if largest is not None and samples.size > largest:
+    raise TooLargeError(f"{samples.size:,} samples, more than {largest:,}")
   samples = samples.reshape(len(samples), -1)
   if samples.dtype.kind == "f":
     if not np.isfinite(samples).all():
@@ -197,6 +266,19 @@ def decode_wav(data: bytes) -> tuple[np.ndarray, int]:
     return (samples.astype(np.int16) - 128) << 8, rate
   # SciPy puts 24 bits into the upper ones of 32, so that full scale is that of the type in every case.
   return (samples >> (8 * samples.itemsize - 16)).astype(np.int16), rate
+
+
+def _wav_samples(data: bytes) -> tuple[int, int]:
+  """How many bytes of samples the header of a WAV file claims, and how many follow it; (0, 0) without samples."""
+  order, start = ">" if data[:4] == b"RIFX" else "<", 12
+  while start + 8 <= len(data):
+    name, (size,) = data[start : start + 4], struct.unpack(f"{order}I", data[start + 4 : start + 8])
+    if name == b"data":
+      if data[:4] == b"RF64" and len(data) >= 36:  # its chunk "ds64", the first one, has it
+        (size,) = struct.unpack("<Q", data[28:36])
+      return size, len(data) - start - 8
+    start += 8 + size + size % 2
+  return 0, 0
 
 
 def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -214,4 +296,5 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 def _to_int16(samples: np.ndarray) -> np.ndarray:
-  return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+  """Rounded and clipped; overwrites `samples`, which may be large."""
+  return np.clip(np.rint(samples, out=samples), -32768, 32767, out=samples).astype(np.int16)

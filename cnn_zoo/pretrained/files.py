@@ -5,12 +5,14 @@ imported: the few names that a state dict needs stand for functions of this file
 """
 
 import collections
+import io
 import os
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -43,6 +45,7 @@ _STORAGES = {
   "ByteStorage": np.uint8,
   "BoolStorage": np.bool_,
 }
+_MOST_OBJECTS = 1 << 22  # in a pickle, far more than any training checkpoint has
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # begins the files of PyTorch before 1.6
 
 
@@ -76,9 +79,9 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
   readers = {".safetensors": _read_safetensors, ".pth": _read_torch, ".pt": _read_torch, ".bin": _read_torch}
   if path.suffix not in readers:
     raise UserError(f"weights={str(path)!r} must end in {', '.join(readers)}")
-  if not path.is_file():
-    raise UserError(f"weights={str(path)!r} does not exist, or is not a file")
   try:
+    if not path.is_file():
+      raise UserError(f"weights={str(path)!r} does not exist, or is not a file")
     return readers[path.suffix](path)
   except _FormatError as error:
     raise UserError(f"weights={str(path)!r} {error}") from None
@@ -147,9 +150,19 @@ class _Unpickler(pickle.Unpickler):
     types: {key: dtype} of the storages met so far.
   """
 
-  def __init__(self, file):
+  def __init__(self, file: BinaryIO):
     super().__init__(file, encoding="utf-8")
     self.types: dict[str, np.dtype] = {}
+    self._file = file
+
+  def load(self) -> Any:
+    """The next object of the file; raises ValueError if it would take memory for more objects than it can hold."""
+    start = self._file.tell()
+    for opcode, number, _ in pickletools.genops(self._file):
+      if opcode.name in ("PUT", "LONG_BINPUT") and (number or 0) > _MOST_OBJECTS:
+        raise ValueError("too many objects")
+    self._file.seek(start)
+    return super().load()
 
   def find_class(self, module: str, name: str) -> Any:
     """What `module.name` stands for; nothing is imported."""
@@ -190,12 +203,17 @@ def _read_torch(path):
 def _read_zip(path):
   """(views by name or by entry and name, bytes of storages by key) of a file by PyTorch 1.6 or later."""
   with zipfile.ZipFile(path) as file:
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist()):
+      raise _FormatError(
+        "holds compressed entries, which torch.save never writes; valid: a file as torch.save wrote it"
+      )
+    if sum(entry.file_size for entry in file.infolist()) > path.stat().st_size:
+      raise ValueError("the entries are longer than the file")
     (pickled,) = (name for name in file.namelist() if name.endswith("/data.pkl"))
     folder = pickled.removesuffix("data.pkl")
     if f"{folder}byteorder" in file.namelist() and file.read(f"{folder}byteorder") != b"little":
       raise _FormatError("is big-endian; save it on another machine")
-    with file.open(pickled) as stream:
-      views = _state_dicts(_Unpickler(stream).load())
+    views = _state_dicts(_Unpickler(io.BytesIO(file.read(pickled))).load())
     groups = [views] if all(isinstance(view, _View) for view in views.values()) else views.values()
     keys = {view.storage.key for group in groups for view in group.values()}
     return views, {key: file.read(f"{folder}data/{key}") for key in keys}

@@ -11,6 +11,7 @@ Our name of a tensor is the path of the layer that owns it and PyTorch's name of
     RENAMED = {source: ((pattern, replacement), ...)}   their old names, as older files have them, and today's
 """
 
+import collections
 import contextlib
 import importlib
 import importlib.util
@@ -20,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -68,8 +70,9 @@ def load_torch_state_dict(
     What was done besides copying, one line each: the entry taken, the prefix removed, the kernel adapted. Mostly empty.
 
   Raises:
-    UserError: if a tensor is missing, left over or has another shape, with the names of all such tensors, or if the
-      family has no weights from `source`. The model is as it was.
+    UserError: if a tensor is missing, left over or has another shape, holds a number that is not finite, a negative
+      variance or whole numbers, with the names of all such tensors, or if the family has no weights from `source`. The
+      model is as it was.
 
   Example:
     >>> from cnn_zoo.models import abstract_model
@@ -80,14 +83,28 @@ def load_torch_state_dict(
   """
   state, notes = select_state_dict(state)
   matched = match_tensors(model, {name: np.shape(value) for name, value in state.items()}, source, adapt_input)
+  arrays, wrong = {}, collections.defaultdict(list)
   for name, tensor in matched.items():
-    old = tensor.variable.get_value()
     value = to_numpy(state[name])
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+      wrong["not of floating-point numbers"].append(f"{name} ({value.dtype})")
+      continue
     if _differ_in_input(value.shape, tensor.shape):
       notes.append(f"{name}: adapted from {value.shape[1]} to {tensor.shape[1]} input channels")
       value = _adapt_input(value, tensor.shape[1])
     new = tensor.convert(value.reshape(tensor.shape))
-    new = np.array(new, old.dtype, order="C")  # a copy: device_put may share memory with what it is given
+    with np.errstate(over="ignore"):
+      new = np.array(new, tensor.variable.get_value().dtype, order="C")  # a copy: device_put may share memory
+    if not np.isfinite(new).all():
+      wrong["with numbers that are not finite"].append(name)
+    elif name.endswith("running_var") and (new < 0).any():
+      wrong["with negative variances"].append(name)
+    arrays[name] = new
+  if wrong:
+    what = "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in wrong.items())
+    raise UserError(f"the weights from {source} hold what no network of this kind has: {what}")
+  for name, tensor in matched.items():
+    old, new = tensor.variable.get_value(), arrays.pop(name)
     sharding = old.sharding if getattr(old, "committed", False) else None  # what JAX was free to place stays so
     tensor.variable.set_value(jax.device_put(new, sharding))
   return notes

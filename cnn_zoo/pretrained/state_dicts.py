@@ -55,6 +55,44 @@ def select_state_dict(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[st
   return tensors, notes
 
 
+def check_separate(tensors: Mapping[str, np.ndarray]) -> None:
+  """Checks that no number belongs to two elements, as where a damaged file gives two tensors the same place.
+
+  Args:
+    tensors: arrays that view the same memory where they were the same in a file (`files.read_weights`).
+
+  Raises:
+    UserError: two arrays overlap, or the elements of one.
+
+  Example:
+    >>> numbers = np.arange(6.0)
+    >>> check_separate({"a": numbers[:3], "b": numbers[3:]})
+    >>> check_separate({"a": numbers[:3], "b": numbers[2:]})
+    Traceback (most recent call last):
+      ...
+    cnn_zoo.errors.UserError: the weights are damaged: 'b' overlaps 'a'
+  """
+  ends: list[tuple[int, str]] = []  # of the tensors that may reach further
+  present = [name for name, tensor in tensors.items() if tensor.size]
+  for name in sorted(present, key=lambda name: _address(tensors[name])):
+    start, extent = _address(tensors[name]), tensors[name].itemsize
+    for stride, length in sorted(zip(tensors[name].strides, tensors[name].shape, strict=True)):
+      if length > 1:
+        if stride < extent:
+          raise UserError(f"the weights are damaged: elements of {name!r} overlap")
+        extent += stride * (length - 1)
+    ends = [(end, other) for end, other in ends if end > start]
+    for _, other in ends:
+      if np.shares_memory(tensors[name], tensors[other]):
+        raise UserError(f"the weights are damaged: {name!r} overlaps {other!r}")
+    ends.append((start + extent, name))
+
+
+def _address(array: np.ndarray) -> int:
+  """Where the first element is in memory."""
+  return array.__array_interface__["data"][0]
+
+
 def to_numpy(tensor: Any) -> np.ndarray:
   """A tensor of PyTorch, or anything that NumPy reads, as an array. PyTorch need not be installed.
 

@@ -1,11 +1,13 @@
 """Evaluation of a checkpoint by itself."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cnn_zoo import data
@@ -46,12 +48,13 @@ def evaluate(
   dataset = data.open_dataset(run.config.data)
   if split == "val":
     _check_validation(dataset, run)
-  metrics = run.programs.evaluate(run.weights, dataset, SPLITS[split])
+  with contextlib.closing(run.programs) as programs:
+    metrics = programs.evaluate(run.weights, dataset, SPLITS[split])
   examples = dataset.num_validation if split == "val" else dataset.num_test
   result = {"model": run.config.model.name, "dataset": run.config.data.name, "split": split, "step": run.step}
   result |= {"weights": run.kind, "examples": examples, **metrics}
   if jax.process_index() == 0:
-    table = Table(*result, title=str(workdir))
+    table = Table(*result, title=escape(str(workdir)))
     table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in result.values()))
     print_table(table)
     print(json.dumps(result), flush=True)
@@ -73,6 +76,6 @@ def _check_validation(dataset, run):
 
 def print_table(table: Table) -> None:
   """Prints a table at least 100 columns wide: a file has no width of its own."""
-  console = Console()
+  console = Console(emoji=False)  # ":cat:" may be a part of a path
   console.width = max(console.width, 100)
   console.print(table)

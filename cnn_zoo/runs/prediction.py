@@ -15,6 +15,7 @@ from rich.table import Column, Table
 
 from cnn_zoo import data
 from cnn_zoo.data import KINDS, CorruptRecordError, DatasetInfo
+from cnn_zoo.data.decode import LARGEST, TooLargeError
 from cnn_zoo.errors import UserError
 from cnn_zoo.plots.predictions import draw_prediction, picture_paths
 from cnn_zoo.runs.evaluation import print_table
@@ -45,6 +46,7 @@ def predict(
   weights: str = "ema",
   out: Path | None = None,
   top: int = 5,
+  largest: int = LARGEST,
 ) -> list[dict]:
   """Predicts each file, draws a picture of each prediction, and prints a table and one JSON line a file.
 
@@ -56,6 +58,7 @@ def predict(
     weights: "ema" for the averaged weights if the run has them, "raw" for the others.
     out: the folder of the pictures; None for WORKDIR/predictions.
     top: how many classes to report, the most probable ones.
+    largest: how many pixels an image, or samples a waveform, may have; larger files are refused by their headers.
 
   Returns:
     What the JSON lines say: {"file", "classes": [[name, probability], ...], "picture"}, and for scenes instead of the
@@ -77,7 +80,7 @@ def predict(
   run = open_run(None, workdir, step, weights, prepared=test is not None)
   config, info = run.config, run.programs.info
   if test is None:
-    examples = [Example(file, read_input(Path(file), info, config.data)) for file in files]
+    examples = [Example(file, read_input(Path(file), info, config.data, largest)) for file in files]
   else:
     examples = read_test(test, config.data)
   pictures = picture_paths([example.name for example in examples], out or run.folder.predictions)
@@ -141,21 +144,24 @@ def read_test(number: int, settings: ConfigDict) -> list[Example]:
   ]
 
 
-def read_input(file: Path, info: DatasetInfo, settings: ConfigDict) -> np.ndarray:
+def read_input(file: Path, info: DatasetInfo, settings: ConfigDict, largest: int = LARGEST) -> np.ndarray:
   """The input that a file is for a dataset, uint8 or int16 `[*spatial, channels]`, made as test examples are.
 
   Args:
     file: as `read_file` of the dataset's kind takes it (`cnn_zoo.data.kinds`).
     info: of the dataset.
     settings: `config.data`.
+    largest: how many pixels an image, or samples a waveform, may have.
 
   Raises:
-    UserError: if the file does not exist, is of another kind or is damaged.
+    UserError: if the file does not exist, is of another kind, is damaged or too large.
   """
   kind = KINDS[info.kind]
   try:
     with _muted():
-      return kind.read_file(file, info, settings)
+      return kind.read_file(file, info, settings, largest)
+  except TooLargeError as error:
+    problem = f"{error} (see --max_size)"
   except CorruptRecordError as error:
     problem = str(error).rstrip(".")
   except OSError as error:

@@ -99,7 +99,9 @@ def _choose_step(step, checkpoints, saved, folder):
   if step == "best" and best is None:
     raise UserError(f"step='best' is not known: no checkpoint was evaluated yet; valid: {', '.join(map(str, steps))}")
   named = {"last": steps[-1], "best": best}
-  chosen = named[step] if step in named else int(step) if step.isascii() and step.isdecimal() else None
+  chosen = (
+    named[step] if step in named else int(step) if step.isascii() and step.isdecimal() and len(step) < 20 else None
+  )
   if chosen not in steps:
     raise UserError(f"step={step!r} is not there; valid: last, best, {', '.join(map(str, steps))}")
   return chosen

@@ -98,7 +98,7 @@ class Setting:
 
   def _allows_number(self, value, kind):
     wanted = (int,) if kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, wanted) or not (kind is int or math.isfinite(value)):
+    if isinstance(value, bool) or not isinstance(value, wanted) or not abs(value) < math.inf:
       return False
     low, high = self._limits()
     above = value >= low if self.interval[0] == "[" else value > low
@@ -137,7 +137,10 @@ def text(default: str | None, meaning: str, resumed: str = REFUSED) -> Setting:
 
 def shown(value: object) -> str:
   """A value in a message, cut off if it is long."""
-  text = repr(value)
+  try:
+    text = repr(value)
+  except ValueError:  # of a whole number with thousands of digits
+    text = "a number of thousands of digits"
   return text if len(text) <= 80 else f"{text[:77]}..."
 
 

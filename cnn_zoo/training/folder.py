@@ -1,6 +1,7 @@
 """The folder of a run: the one place that knows the names of its files."""
 
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -10,12 +11,19 @@ from ml_collections import ConfigDict
 from cnn_zoo.errors import UserError
 from cnn_zoo.training import settings
 
+SPECIAL = "[]*?\\"  # Orbax looks for files by patterns, in which these have a meaning of their own
+LONGEST_PATH, LONGEST_NAME = 3500, 240  # bytes, which leave room for the names of the files and of old folders
+
 
 class RunFolder:
   """The files of one run.
 
   Args:
     path: the folder; it need not exist.
+    field: what gave the path, for messages.
+
+  Raises:
+    UserError: no run can be kept under this path.
 
   Attributes:
     path: the folder.
@@ -33,7 +41,8 @@ class RunFolder:
     'runs/digits/metrics.jsonl'
   """
 
-  def __init__(self, path: str | Path):
+  def __init__(self, path: str | Path, field: str = "workdir"):
+    _check_path(path, field)
     self.path = Path(path)
     self.checkpoints = self.path / "checkpoints"
     self.config = self.path / "config.json"
@@ -112,3 +121,21 @@ def _write_json(path, value):
   temporary = path.with_suffix(".tmp")
   temporary.write_text(json.dumps(value, indent=2) + "\n")
   temporary.replace(path)
+
+
+def _check_path(path, field):
+  """Raises UserError if checkpoints could not be found again under the absolute path, or if it is too long."""
+  text = str(path)
+  shown = f"{field}={text if len(text) <= 200 else text[:200] + '...'!r}"
+  try:
+    whole = os.path.abspath(path)
+  except OSError as error:
+    raise UserError(f"{shown}: the current folder cannot be found: {error.strerror}") from None
+  found = [character for character in SPECIAL if character in whole]
+  if found:
+    valid = f"a path without {' '.join(SPECIAL)}"
+    raise UserError(f"{shown} has {' '.join(found)} in its absolute path, where no checkpoint is found; valid: {valid}")
+  if not whole.isprintable():
+    raise UserError(f"{shown} has a character in its absolute path that cannot be printed; valid: printable ones")
+  if len(os.fsencode(whole)) > LONGEST_PATH or any(len(os.fsencode(name)) > LONGEST_NAME for name in whole.split("/")):
+    raise UserError(f"{shown} is too long; valid: at most {LONGEST_NAME} bytes a name and {LONGEST_PATH} in all")

@@ -46,7 +46,7 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
       ...
     cnn_zoo.errors.UserError: config.init='runs/none' holds no checkpoints; valid: the folder of a run or of ...
   """
-  folder = RunFolder(config.init)
+  folder = RunFolder(config.init, "config.init")
   if not folder.checkpoints.is_dir():
     raise UserError(
       f"config.init={config.init!r} holds no checkpoints; valid: the folder of a run or of scripts/import_weights.py"

@@ -69,6 +69,7 @@ def train(
   folder, environment = RunFolder(workdir), current_environment()
 
   with contextlib.ExitStack() as at_end:
+    at_end.callback(programs.close)
 
     def open_folder():
       aside = folder.set_aside() if restart else None

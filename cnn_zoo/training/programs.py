@@ -2,6 +2,9 @@
 
 import contextlib
 import functools
+import os
+import stat
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +16,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_zoo import convolutions, data
+from cnn_zoo.data.batches import EvaluationBatches
 from cnn_zoo.describe.least_input import least_input
 from cnn_zoo.errors import BatchTooSmallError, InputTooSmallError, UserError
 from cnn_zoo.tasks import get_task
@@ -24,11 +28,38 @@ from cnn_zoo.training.step import is_finite, make_answer, make_eval_step, make_t
 
 
 def enable_compilation_cache(config: ConfigDict) -> None:
-  """Keeps compiled programs in `config.compilation_cache`, so that the same run starts faster the next time."""
-  if config.compilation_cache:
-    jax.config.update("jax_compilation_cache_dir", str(Path(config.compilation_cache).expanduser()))
+  """Keeps compiled programs in `config.compilation_cache`, so that the same run starts faster the next time.
+
+  What is found there is run. So a new folder is private, and one that others could have written into is not used, which
+  stderr says.
+  """
+  folder = config.compilation_cache
+  if folder:
+    problem = None
+    if "://" not in folder:
+      folder = Path(folder).expanduser()
+      problem = _distrust(folder)
+    if problem:
+      print(f"config.compilation_cache={str(folder)!r} is not used: {problem}", file=sys.stderr, flush=True)
+    jax.config.update("jax_compilation_cache_dir", None if problem else str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _distrust(folder: Path) -> str | None:
+  """Makes a folder for this user alone, or says why one that is there cannot be trusted."""
+  user = os.getuid()
+  try:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    foreign = [entry.name for entry in os.scandir(folder) if entry.stat(follow_symlinks=False).st_uid != user]
+  except OSError as error:
+    return error.strerror
+  if status.st_uid != user:
+    return "another user owns it; valid: a folder of your own, or ''"
+  if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    return "other users can write into it; valid: a private folder (chmod 700), or ''"
+  return f"another user owns {foreign[0]} in it; valid: a folder of your own, or ''" if foreign else None
 
 
 class Programs:
@@ -58,6 +89,7 @@ class Programs:
       prepared: whether the dataset must be prepared; without, the names of its classes may be missing.
     """
     self._config, self._mesh = config, mesh
+    self._evaluated: tuple[data.Dataset, str, EvaluationBatches] | None = None
     self.info = data.dataset_info(config.data, prepared=prepared)
     self.task = get_task(config.task)
     self.dtype = compute_dtype(config, platform(mesh))
@@ -180,22 +212,40 @@ class Programs:
 
     Args:
       weights: {"params", "batch_stats"}, replicated.
-      dataset: what to evaluate on. Batches of config.eval.batch_size are rounded up to a multiple of the devices;
-        padding is masked, and the sums of batches are added in float64 on the host.
+      dataset: what to evaluate on. Batches have config.eval.batch_size examples, or as many as the larger of the
+        validation and the test set if that is less, rounded up to a multiple of the devices; padding is masked, and the
+        sums of batches are added in float64 on the host. Worker processes are kept for the next evaluation of the same
+        split, until `close`.
       split: "validation" or "test".
     """
-    batches = data.evaluation_batches(
-      dataset,
-      self._config.data,
-      split=split,
-      batch_size=-(-self._config.eval.batch_size // self._mesh.size) * self._mesh.size,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
+    batches = self._evaluation_batches(dataset, split)
     with self._tracing():
       sums = [self._eval_step(**weights, batch=shard_batch(batch, self._mesh)) for batch in batches]
     sums = jax.device_get(sums)
     return self.task.metrics({name: np.sum([s[name] for s in sums], 0, np.float64) for name in sums[0]})
+
+  def close(self) -> None:
+    """Ends the worker processes of evaluations."""
+    if self._evaluated is not None:
+      self._evaluated[2].close()
+    self._evaluated = None
+
+  def _evaluation_batches(self, dataset, split):
+    """Those of a split, opened once for all evaluations of it."""
+    if self._evaluated is None or self._evaluated[0] is not dataset or self._evaluated[1] != split:
+      self.close()
+      # Both sets are evaluated in batches of one size, for which the step is compiled once.
+      size = min(self._config.eval.batch_size, max(dataset.num_validation, dataset.num_test))
+      batches = data.evaluation_batches(
+        dataset,
+        self._config.data,
+        split=split,
+        batch_size=-(-size // self._mesh.size) * self._mesh.size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+      )
+      self._evaluated = dataset, split, batches
+    return self._evaluated[2]
 
 
 def evaluated_weights(state: TrainState, ema: bool = True) -> dict:

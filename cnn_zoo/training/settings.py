@@ -38,6 +38,7 @@ from cnn_zoo.training.schedules import DEPEND_ON_LENGTH, SCHEDULES
 STEPS = "[1, 2147483647]"  # counted in int32
 BATCH = "[1, 1048576]"
 EPOCHS = "(0, 1000000]"
+OPTIONS = "[0, 1048576]"  # of an architecture: sizes and rates
 
 # fmt: off
 SETTINGS: dict[str, Setting] = {
@@ -321,7 +322,7 @@ def _option_settings(model):
   rows = {}
   for option, value in model_options(model).items():
     whole = isinstance(value, tuple) and all(isinstance(x, int) for x in value)
-    rows[f"model.{option}"] = Setting(None, f"default: {value!r}", type(value), whole=whole)
+    rows[f"model.{option}"] = Setting(None, f"default: {value!r}", type(value), OPTIONS, whole=whole)
   return rows
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import multiprocessing
 import pathlib
 import subprocess
 import sys
@@ -208,6 +209,32 @@ def test_evaluation_batches_with_workers():
   assert all(type(values) is np.ndarray for batch in workers for values in batch.values())
   with pytest.raises(CorruptRecordError, match="record 9 of dataset 'tiny', split 'test', cannot be read: 0 bytes"):
     next(batches)
+
+
+def test_workers_are_kept_between_evaluations():
+  """Of 3 batches by 2 workers, so that another worker makes the first batch each time."""
+  others = set(multiprocessing.active_children())
+
+  def workers():
+    return set(multiprocessing.active_children()) - others
+
+  dataset = make_dataset(num_test=10)
+  expected = list(evaluation_batches(dataset, make_settings(), split="test", batch_size=4))
+  batches = evaluation_batches(dataset, make_settings(workers=2), split="test", batch_size=4)
+  assert_equal(list(batches), expected)
+  first = workers()
+  assert len(first) == 2
+  for _ in range(2):
+    assert_equal(list(batches), expected)
+    assert workers() == first
+  given_up = iter(batches)
+  next(given_up)
+  given_up.close()
+  assert not workers()
+  assert_equal(list(batches), expected)
+  assert len(workers()) == 2
+  batches.close()
+  assert not workers()
 
 
 @pytest.mark.parametrize(("batch_size", "process_count"), [(64, 3), (7, 3), (0, 1)])

@@ -223,6 +223,26 @@ def test_what_is_no_complete_wav(data):
   assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["RIFF", "RIFX", "RF64"])
+def test_a_wav_whose_header_claims_more_than_it_holds(kind):
+  """The size of the whole file is that of the file; that of the samples is larger, or not known, as in a stream."""
+  order = ">" if kind == "RIFX" else "<"
+  samples = np.arange(100).astype(f"{order}i2").tobytes()
+  ds64 = b"ds64" + struct.pack("<IQQQI", 28, 272, 200, 100, 0) if kind == "RF64" else b""
+  fmt = b"fmt " + struct.pack(f"{order}IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
+
+  def write(claimed, samples):
+    body = b"WAVE" + ds64.replace(struct.pack("<Q", 200), struct.pack("<Q", claimed)) + fmt
+    size = 0xFFFFFFFF if kind == "RF64" else claimed
+    body += b"data" + struct.pack(f"{order}I", size) + samples
+    return kind.encode() + struct.pack(f"{order}I", len(body)) + body
+
+  np.testing.assert_array_equal(decode_wav(write(200, samples))[0][:, 0], np.arange(100))
+  for claimed in (202, 2_000_000_000):
+    with pytest.raises(CorruptRecordError, match=f"the header claims {claimed:,} bytes of samples, and 200 follow$"):
+      decode_wav(write(claimed, samples))
+
+
 @pytest.mark.parametrize(("from_rate", "to_rate"), [(8000, 16000), (44100, 16000), (16000, 8000)])
 def test_resampling_keeps_tones_and_drops_what_would_alias(from_rate, to_rate):
   def tone(frequency, rate):

@@ -69,6 +69,7 @@ def test_no_file(tmp_path):
   (tmp_path / "folder.pth").mkdir()
   assert "is not a file" in refusal(tmp_path / "folder.pth")
   assert "must end in .safetensors, .pth" in refusal(tmp_path / "weights.npz")
+  assert "cannot be read: File name too long" in refusal(tmp_path / ("x" * 300 + ".pth"))
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
@@ -96,8 +97,8 @@ def test_the_malicious_file_is_malicious(tmp_path, monkeypatch):
   assert (tmp_path / "executed").exists()
 
 
-def write_pth(path, pickled, files=()):
-  with zipfile.ZipFile(path, "w") as file:
+def write_pth(path, pickled, files=(), compression=zipfile.ZIP_STORED):
+  with zipfile.ZipFile(path, "w", compression) as file:
     for name, data in {"data.pkl": pickled, **dict(files)}.items():
       file.writestr(f"archive/{name}", data)
   return path
@@ -183,6 +184,28 @@ def test_a_tensor_lies_within_its_storage(tmp_path):
   assert "is big-endian" in refusal(write_pth(path, a_tensor(), {"byteorder": b"big"}))
 
 
+def test_a_small_file_that_would_become_a_large_one(tmp_path):
+  """Compressed zeros, an entry that claims to be longer than the file, and a pickle that asks for a huge table."""
+  path = tmp_path / "weights.pth"
+  zeros = {"data/0": bytes(10_000_000)}
+  write_pth(path, a_tensor(shape=(10, 250_000), strides=(250_000, 1)), zeros, zipfile.ZIP_DEFLATED)
+  assert path.stat().st_size < 20_000
+  assert "holds compressed entries, which torch.save never writes; valid: a file as torch.save wrote it" in refusal(
+    path
+  )
+
+  write_pth(path, a_tensor(), {"data/0": np.arange(6, dtype=np.float32).tobytes()})
+  data = path.read_bytes()
+  at = data.rindex(b"PK\x01\x02")  # what the directory says of the last entry; its two lengths are at 20 and 24
+  path.write_bytes(data[: at + 20] + 2 * (2**30).to_bytes(4, "little") + data[at + 28 :])
+  assert "is damaged" in refusal(path)
+
+  huge = b"\x80\x02}r" + (2**23).to_bytes(4, "little") + b"."
+  assert "is damaged" in refusal(write_pth(path, huge))
+  path.write_bytes(huge)
+  assert "is damaged" in refusal(path)
+
+
 @pytest.mark.parametrize("file", ["zip.pth", "legacy.pth", "tensors.safetensors"])
 def test_cut_off_files(file, tmp_path):
   data, path = (WEIGHTS / file).read_bytes(), tmp_path / file
@@ -211,6 +234,13 @@ def write_safetensors(path, header, data=b""):
     ({"x": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, "is damaged"),
     ({"x": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}}, "is damaged"),
     ({"x": {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}}, "is damaged"),
+    (
+      {
+        "x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+        "y": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+      },
+      "is damaged",
+    ),
     ({"x": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}}, "holds 'x' as F8_E4M3; valid: F64, F32"),
   ],
 )

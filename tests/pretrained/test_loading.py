@@ -242,6 +242,24 @@ def test_all_that_is_wrong_is_listed():
   )
 
 
+@pytest.mark.parametrize(
+  ("name", "value", "dtype", "says"),
+  [
+    ("wave.weight", np.nan, np.float32, "1 with numbers that are not finite: wave.weight"),
+    ("gamma", -np.inf, np.float16, "1 with numbers that are not finite: gamma"),
+    ("dense.bias", 1e300, np.float64, "1 with numbers that are not finite: dense.bias"),
+    ("norm.running_var", -1e-6, np.float32, "1 with negative variances: norm.running_var"),
+    ("image.weight", 1, np.int64, "1 not of floating-point numbers: image.weight (int64)"),
+    ("norm.running_mean", 1, np.bool_, "1 not of floating-point numbers: norm.running_mean (bool)"),
+  ],
+)
+def test_values_that_no_network_has(name, value, dtype, says):
+  state = values()
+  state[name] = state[name].astype(dtype)
+  state[name].flat[-1] = value
+  assert refusal(state) == f"the weights from torchvision hold what no network of this kind has: {says}"
+
+
 def test_a_kernel_on_another_axis_is_misshapen():
   model = nnx.Dict(layer=Convolution(2, 3, (3, 1), rngs=nnx.Rngs(0)))
   shapes = {"layer.weight": (3, 2, 1, 3), "layer.bias": (3,)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnn_zoo.errors import UserError
-from cnn_zoo.pretrained.state_dicts import select_state_dict
+from cnn_zoo.pretrained.state_dicts import check_separate, select_state_dict
 
 PLAIN = {"conv.weight": np.ones((2, 3)), "conv.bias": np.zeros(2)}
 OTHER = {name: x + 1 for name, x in PLAIN.items()}
@@ -53,3 +53,43 @@ def test_unknown_entries():
     UserError, match="hold no tensors by name, but epoch, network; valid: a state dict, or state_dict"
   ):
     select_state_dict({"epoch": 3, "network": PLAIN})
+
+
+NUMBERS = np.arange(24.0)
+
+
+def strided(offset, shape, strides):
+  return np.lib.stride_tricks.as_strided(NUMBERS[offset:], shape, [8 * stride for stride in strides])
+
+
+@pytest.mark.parametrize(
+  "tensors",
+  [
+    {"a": NUMBERS[:8], "b": NUMBERS[8:], "c": np.arange(3.0)},
+    {"left": NUMBERS.reshape(4, 6)[:, :3], "right": NUMBERS.reshape(4, 6)[:, 3:]},  # their extents overlap
+    {
+      "a": NUMBERS.reshape(2, 3, 4).transpose(2, 0, 1),
+      "empty": NUMBERS[3:3],
+      "one": strided(0, (1, 24), (0, 1))[:, :0],
+    },
+    {"scalar": NUMBERS[5:6].reshape(()), "a": NUMBERS[6:], "b": NUMBERS[:5]},
+  ],
+)
+def test_separate_tensors(tensors):
+  check_separate(tensors)
+
+
+@pytest.mark.parametrize(
+  ("tensors", "says"),
+  [
+    ({"a": NUMBERS[:8], "b": NUMBERS[7:]}, "'b' overlaps 'a'"),
+    ({"a": NUMBERS, "b": NUMBERS[2:4], "c": NUMBERS[20:]}, "'b' overlaps 'a'"),
+    ({"a": NUMBERS, "b": NUMBERS}, "'b' overlaps 'a'"),
+    ({"a": NUMBERS[:8], "scalar": NUMBERS[7:8].reshape(())}, "'scalar' overlaps 'a'"),
+    ({"a": strided(0, (3, 4), (0, 1))}, "elements of 'a' overlap"),
+    ({"a": strided(0, (3, 4), (3, 1))}, "elements of 'a' overlap"),
+  ],
+)
+def test_tensors_that_overlap(tensors, says):
+  with pytest.raises(UserError, match=f"^the weights are damaged: {says}$"):
+    check_separate(tensors)

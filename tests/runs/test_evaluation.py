@@ -83,3 +83,10 @@ def test_the_validation_set_of_another_dataset(whole_run, monkeypatch):
   config = runner.load("lenet5", **runner.UNEVEN, **fields, **{"data.name": "mnist"})
   result = evaluate(config, whole_run, split="val")
   assert (result["dataset"], result["split"], result["examples"]) == ("mnist", "val", 287)
+
+
+def test_the_table_says_the_folder_as_it_is_written(whole_run, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "runs:cat:").symlink_to(whole_run)
+  evaluate(None, "runs:cat:")
+  assert capsys.readouterr().out.splitlines()[0].strip() == "runs:cat:"

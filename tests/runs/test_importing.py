@@ -2,7 +2,9 @@
 
 import concurrent.futures
 import dataclasses
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -20,10 +22,12 @@ from cnn_zoo.errors import UserError
 from cnn_zoo.models import abstract_model
 from cnn_zoo.pretrained import conventions
 from cnn_zoo.pretrained.conventions import IMAGENET
+from cnn_zoo.runs import importing
 from cnn_zoo.runs.evaluation import evaluate
-from cnn_zoo.runs.importing import import_weights
+from cnn_zoo.runs.importing import ImportingError, import_weights
 from cnn_zoo.runs.saved import open_run
 from cnn_zoo.tasks import normalize
+from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.mesh import create_mesh
@@ -44,8 +48,13 @@ def write_safetensors(path, tensors):
   path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data))
 
 
-def run(**flags):
-  script = [sys.executable, "scripts/import_weights.py", *(f"--{flag}={value}" for flag, value in flags.items())]
+def run(*before, **flags):
+  script = [
+    *before,
+    sys.executable,
+    "scripts/import_weights.py",
+    *(f"--{flag}={value}" for flag, value in flags.items()),
+  ]
   return subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -186,6 +195,7 @@ def test_mistakes(state, tmp_path):
     ({}, "1 missing: bn1.weight; 1 surplus: head.weight; 1 misshapen: fc.weight (512, 1000) instead of (1000, 512)"),
     ({"model": "lenet5"}, "source='torchvision' has no weights for a LeNet5"),
     ({"out": there}, "is there already; valid: a new or an empty folder"),
+    ({"out": tmp_path / "a[b"}, "has [ in its absolute path, where no checkpoint is found; valid: a path without"),
     ({"weights": tmp_path / "none.pth"}, "does not exist"),
     ({"weights": tmp_path / "weights.npz"}, "must end in .safetensors, .pth"),
     ({"weights": good}, "is damaged, or is not a safetensors file"),
@@ -198,6 +208,47 @@ def test_mistakes(state, tmp_path):
       import_weights(config, flags["weights"], "torchvision", flags["out"])
     assert says in str(error.value) and "\n" not in str(error.value), changes
   assert not (tmp_path / "out").exists() and [path.name for path in there.iterdir()] == ["file"]
+
+
+def test_tensors_that_overlap(state, tmp_path, monkeypatch):
+  """As where an offset in the file is damaged: the shapes are right."""
+  numbers = np.ones(96, np.float32)
+  damaged = state | {"bn1.weight": numbers[:64], "bn1.bias": numbers[32:]}
+  monkeypatch.setattr(importing, "read_weights", lambda path: {"model": damaged})
+  with pytest.raises(UserError, match=r"^the weights are damaged: 'bn1.bias' overlaps 'bn1.weight'$"):
+    import_weights(load_config(f"{ROOT}/configs/{MODEL}.py:imagenet"), "a.pth", "torchvision", tmp_path / "out")
+  assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_nothing_is_left_if_writing_fails(is_there, imported, tmp_path, monkeypatch):
+  """What is there at the end is whole, or as it was before."""
+  out = tmp_path / "out"
+  if is_there:
+    out.mkdir()
+
+  def full(folder, config):
+    assert any(folder.checkpoints.iterdir())
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(RunFolder, "write_config", full)
+  config = load_config(f"{ROOT}/configs/{MODEL}.py:imagenet")
+  with pytest.raises(ImportingError, match=r"out' cannot be written: .*No space left on device; nothing is left in it"):
+    import_weights(config, imported.parents[1] / "weights.safetensors", "torchvision", out)
+  assert list(tmp_path.rglob("*")) == [out] * is_there
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match=r"^out='.*/file/out' cannot be written: Not a directory; give another --out$"):
+    import_weights(config, imported.parents[1] / "weights.safetensors", "torchvision", tmp_path / "file" / "out")
+
+
+def test_a_file_system_that_takes_no_more(imported, tmp_path):
+  """One line, none of the tracebacks that Orbax logs, and nothing is left."""
+  limited = ["sh", "-c", 'ulimit -f 10000; exec "$@"', "sh"]  # 5 or 10 MB a file, of 47
+  weights, out = imported.parents[1] / "weights.safetensors", tmp_path / "out"
+  done = run(*limited, model=MODEL, weights=weights, source="torchvision", out=out)
+  assert done.returncode == 1 and not done.stdout and not out.exists()
+  assert done.stderr.startswith(f"error: out='{out}' cannot be written: ") and done.stderr.count("\n") == 1
+  assert "File too large" in done.stderr and done.stderr.endswith("; nothing is left in it\n")
 
 
 def test_flags(tmp_path):

@@ -1,6 +1,10 @@
 """Files of a user are predicted as the same examples are in an evaluation."""
 
 import json
+import os
+import struct
+import threading
+from pathlib import Path
 
 import cv2
 import jax
@@ -239,6 +243,77 @@ def test_files_that_cannot_be_read(kind, name, says, tmp_path):
   assert message.startswith(f"file='{tmp_path}/{name}' cannot be read: ") and says in message and "\n" not in message
 
 
+@pytest.fixture
+def fifo(tmp_path):
+  """A pipe that nobody writes into; after some seconds it ends, so that a reader fails instead of waiting forever."""
+  path = tmp_path / "fifo"
+  os.mkfifo(path)
+  end = threading.Timer(10, lambda: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK)))
+  end.start()
+  yield path
+  end.cancel()
+
+
+@pytest.mark.parametrize("kind", ["image", "scene", "waveform"])
+def test_pipes_and_devices_are_not_read(kind, fifo):
+  info, settings = waveform_settings(100)
+  for file in (fifo, "/dev/null"):
+    with pytest.raises(UserError, match=rf"^file='{file}' cannot be read: it is not a regular file; valid: "):
+      read_input(Path(file), info._replace(kind=kind), settings)
+
+
+def test_a_frame_that_is_a_pipe(fifo):
+  fifo.rename(fifo.with_name("frame1.png"))
+  with pytest.raises(UserError, match=r"cannot be read: frame1.png: it is not a regular file; valid: a folder"):
+    read_input(fifo.parent, *clip_settings())
+
+
+def png_header(height, width):
+  """The beginning of a gray PNG of this size."""
+  return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 0, 0, 0, 0) + bytes(40)
+
+
+def test_images_are_too_large_by_their_headers(tmp_path):
+  """Whatever is behind the header: it need not be decoded."""
+  config = runner.load("lenet5")
+  info, settings = data.dataset_info(config.data), config.data
+  (tmp_path / "bomb.png").write_bytes(png_header(32_000, 32_000))
+  with pytest.raises(UserError) as error:
+    read_input(tmp_path / "bomb.png", info, settings)
+  says = "cannot be read: 32,000 x 32,000 pixels, more than 100,000,000 (see --max_size); valid: an image file"
+  assert says in str(error.value)
+  image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+  for end in ("bmp", "gif", "jpg", "png", "ppm", "tiff", "webp"):
+    file = tmp_path / f"image.{end}"
+    assert cv2.imwrite(str(file), image)
+    expected = read_input(file, info, settings)
+    assert np.array_equal(read_input(file, info, settings, largest=600), expected)
+    with pytest.raises(UserError, match=r"cannot be read: 20 x 30 pixels, more than 599 \(see --max_size\); valid: an"):
+      read_input(file, info, settings, largest=599)
+
+
+def test_clips_of_too_large_frames(tmp_path):
+  write_frames(tmp_path / "clip", (1,))
+  with pytest.raises(UserError, match=r"cannot be read: frame1.PNG: 8 x 8 pixels, more than 63 \(see --max_size\); "):
+    read_input(tmp_path / "clip", *clip_settings(), largest=63)
+
+
+def test_waveforms_that_are_too_large(tmp_path):
+  info, settings = waveform_settings(100)
+  wavfile.write(tmp_path / "stereo.wav", 8000, np.ones((100, 2), np.int16))
+  assert read_input(tmp_path / "stereo.wav", info, settings, largest=200).all()
+  wavfile.write(tmp_path / "slow.wav", 1000, np.ones(100, np.int16))
+  (tmp_path / "long.wav").touch()
+  os.truncate(tmp_path / "long.wav", 2_000_000)
+  for name, largest, says in (
+    ("stereo.wav", 199, "200 samples, more than 199"),
+    ("slow.wav", 799, "800 samples at 8,000 a second, more than 799"),
+    ("long.wav", 1000, "2,000,000 bytes, more than 1,000 pixels or samples need"),
+  ):
+    with pytest.raises(UserError, match=rf"{name}' cannot be read: {says} \(see --max_size\); valid: a WAV file$"):
+      read_input(tmp_path / name, info, settings, largest)
+
+
 @pytest.mark.parametrize(
   ("files", "options", "says"),
   [
@@ -270,10 +345,14 @@ def test_command(images_run, tmp_path):
   (tmp_path / "flipped.png").write_bytes(flipped)
   out = tmp_path / "pictures"
   run = f"--workdir={images_run}"
+  (tmp_path / "large.png").write_bytes(png_header(2000, 2000))
   processes = {
     0: runner.start([PREDICT, run, "--test=2", "--top=2", f"--out={out}"]),
     "--workdir is missing; valid: the folder of a run": runner.start([PREDICT, "a.png"]),
     "flipped.png' cannot be read: ": runner.start([PREDICT, str(tmp_path / "flipped.png"), run]),
+    "2,000 x 2,000 pixels, more than 3,000,000": runner.start(
+      [PREDICT, str(tmp_path / "large.png"), run, "--max_size=3"]
+    ),
   }
   stdout, _ = runner.finish(processes.pop(0))
   *table, first, second = stdout.splitlines()

@@ -36,7 +36,7 @@ def test_steps(tmp_path):
   workdir = runner.save_untrained(tmp_path, "lenet5", {})
   with pytest.raises(UserError, match=r"step='best' is not known: no checkpoint was evaluated yet; valid: 1"):
     open_run(None, workdir, "best")
-  for wrong in ("2", "lats", "-1", "²"):
+  for wrong in ("2", "lats", "-1", "²", "9" * 5000):
     with pytest.raises(UserError, match=f"step='{wrong}' is not there; valid: last, best, 1"):
       open_run(None, workdir, wrong)
 

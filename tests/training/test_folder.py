@@ -1,5 +1,6 @@
 """The folder of a run."""
 
+import os
 import re
 
 import pytest
@@ -56,3 +57,56 @@ def test_a_folder_that_cannot_be_written(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(UserError, match=r"^workdir='.*/file/run' cannot be written: Not a directory; give another"):
     RunFolder(tmp_path / "file" / "run").prepare()
+
+
+@pytest.mark.parametrize("character", "[]*?\\")
+def test_paths_under_which_no_checkpoint_would_be_found(character, tmp_path, monkeypatch):
+  """Orbax looks for the files of a checkpoint by a pattern; so these are refused before anything is written."""
+  folder = tmp_path / f"a{character}b"
+  says = re.escape(
+    f" has {character} in its absolute path, where no checkpoint is found; valid: a path without [ ] * ? "
+  )
+  for path in (folder, folder / "run"):
+    with pytest.raises(UserError, match=f"^workdir=.*{says}"):
+      RunFolder(path)
+  with pytest.raises(UserError, match=f"^config.init=.*{says}"):
+    RunFolder(folder, "config.init")
+  folder.mkdir()
+  monkeypatch.chdir(folder)
+  with pytest.raises(UserError, match=f"^workdir='run'{says}"):
+    RunFolder("run")
+
+
+@pytest.mark.parametrize(
+  ("path", "says"),
+  [
+    ("x" * 5000, "is too long; valid: at most 240 bytes a name and 3500 in all"),
+    ("x" * 241, "is too long; valid: at most 240 bytes a name"),
+    ("/".join(["x" * 200] * 20), "is too long; valid: at most 240 bytes a name"),
+    ("a\nb", "has a character in its absolute path that cannot be printed"),
+    (os.fsdecode(b"\xff"), "has a character in its absolute path that cannot be printed"),
+  ],
+)
+def test_paths_that_make_trouble_later(path, says):
+  with pytest.raises(UserError, match=f"^workdir='.* {says}") as error:
+    RunFolder(path)
+  assert len(str(error.value)) < 400 and str(error.value).isprintable()
+  RunFolder("ä" * 120)
+
+
+def test_a_folder_that_is_gone(tmp_path, monkeypatch):
+  (tmp_path / "gone").mkdir()
+  monkeypatch.chdir(tmp_path / "gone")
+  (tmp_path / "gone").rmdir()
+  with pytest.raises(
+    UserError, match=r"^workdir='run': the current folder cannot be found: No such file or directory$"
+  ):
+    RunFolder("run")
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match=r"^workdir='.*/file' cannot be written: File exists; give another --workdir$"):
+    RunFolder(tmp_path / "file").prepare()
+  with pytest.raises(UserError, match=r"^workdir='.*/file' holds no run; valid: the folder of a run"):
+    RunFolder(tmp_path / "file").read_config()

@@ -167,6 +167,34 @@ def test_refused(field, value):
   refused(field, value)
 
 
+@pytest.mark.parametrize(
+  ("field", "text"),
+  [
+    ("optimizer.epsilon", "-1"),
+    ("optimizer.momentum", "1.5"),
+    ("optimizer.momentum", "-0.9"),
+    ("optimizer.decay", "-0.1"),
+    ("optimizer.weight_decay", "-1e-4"),
+    ("batch_norm.momentum", "-1"),
+    ("schedule.decay_rate", "-1"),
+    ("schedule.warmup_epochs", "nan"),
+    ("epochs", "1e30"),
+    ("steps", "2147483648"),
+    ("data.std", "(1e400,)"),
+    ("data.mean", "(None,)"),
+    ("data.mean", "('a',)"),
+    ("data.mean", f"({10**400},)"),
+    ("data.mean", f"(0x{'f' * 5000},)"),  # of too many digits to be printed
+    *((field, str(10**20)) for field in NUMERIC),
+  ],
+)
+def test_numbers_that_no_run_can_have(field, text):
+  """Refused where they are typed, before anything is built."""
+  with pytest.raises(UserError, match=rf"^config\.{field}=.* is not valid; valid: ") as error:
+    set_from_text(default_config(), field, text)
+  assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
 @pytest.mark.parametrize("text", ["((((" * 500, "(", "1,,", "x", "{}", "'a'", "(1, 'a')", "()"])
 def test_tuples_as_text(text):
   with pytest.raises(UserError, match=r"^config\.data\.mean=.* is not valid; valid: numbers such as \(1,2\), each at"):
@@ -186,7 +214,7 @@ def test_options_of_every_architecture():
       config.model[option] = value
       check(config)
       config.model.unlock()
-      for wrong in [{}, b"1", math.nan, math.inf, ("a",), (None,)]:
+      for wrong in [{}, b"1", math.nan, math.inf, -1, 10**20, 10**400, ("a",), (None,), (10**20,), (math.nan,)]:
         del config.model[option]
         config.model[option] = wrong
         with pytest.raises(UserError, match=rf"^config\.model\.{option}=.* is not valid"):
@@ -197,7 +225,11 @@ def test_options_of_every_architecture():
 @pytest.mark.parametrize(
   ("field", "text", "says"),
   [
-    ("model.width", "wide", r"config\.model\.width='wide' is not valid; valid: a number, or None \(default: 1\.0\)"),
+    (
+      "model.width",
+      "wide",
+      r"config\.model\.width='wide' is not valid; valid: a number, at least 0 and at most 1048576, or None \(def",
+    ),
     ("model.widht", "1", r"config\.model has no field 'widht'; did you mean width"),
     ("optimiser.name", "sgd", r"config has no field 'optimiser'; did you mean optimizer"),
     ("optimizer", "sgd", r"config\.optimizer is a group; set one of its fields: name, learning_rate, momentum"),

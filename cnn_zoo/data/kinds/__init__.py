@@ -13,7 +13,8 @@ Every module has the same names:
 - `channels(features)`: the number of channels, from the features of a TFDS builder.
 - `shapes(settings, channels)`: shapes and dtypes of an input and its label, as `jax.ShapeDtypeStruct`.
 - `make_example(record, info, settings, rng)`: input and label from a record; without an `rng` it does not augment.
-- `read_file(file, info, settings)`: the input from a file that a person hands in for prediction.
+- `read_file(file, info, settings, largest)`: the input from a file that a person hands in for prediction, which may
+  have `largest` pixels or samples.
 
 There, `settings` is `config.data` and `info` is a `DatasetInfo`. What a record or a file lacks raises
 `CorruptRecordError`.

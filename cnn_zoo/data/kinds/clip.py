@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from cnn_zoo.data.decode import CorruptRecordError
+from cnn_zoo.data.decode import LARGEST, CorruptRecordError
 from cnn_zoo.data.kinds import image as frames
 
 TASK = "classification"
@@ -68,14 +68,14 @@ def make_example(record: dict, info, settings, rng: np.random.Generator | None) 
   return _stack(show, len(video), info, settings), np.int32(record["label"])
 
 
-def read_file(file: Path, info, settings) -> np.ndarray:
+def read_file(file: Path, info, settings, largest: int = LARGEST) -> np.ndarray:
   """The input from a folder of image files: uint8 [frames, image_size, image_size, channels].
 
   The frames are the files in the order of their names, where 2 comes before 10, and the middle of them is taken. Their
   EXIF orientation is honoured.
 
   Raises:
-    CorruptRecordError: there are no frames, or one does not decode.
+    CorruptRecordError: there are no frames, or one does not decode or has more than `largest` pixels.
   """
   files = frame_files(file)
   if not files:
@@ -85,9 +85,9 @@ def read_file(file: Path, info, settings) -> np.ndarray:
 
   def show(index: int) -> np.ndarray:
     try:
-      return frames.read_file(files[index], info, settings)
+      return frames.read_file(files[index], info, settings, largest)
     except CorruptRecordError as error:
-      raise CorruptRecordError(f"{files[index].name}: {error}") from error
+      raise type(error)(f"{files[index].name}: {error}") from error
 
   return _stack(show, len(files), info, settings)
 

@@ -11,7 +11,7 @@ import cv2
 import jax
 import numpy as np
 
-from cnn_zoo.data.decode import decode_image, image_size
+from cnn_zoo.data.decode import LARGEST, check_image_size, decode_image, image_size, read_bytes
 
 CROPS = ("resize", "random")
 
@@ -60,9 +60,15 @@ def make_example(record: dict, info, settings, rng: np.random.Generator | None) 
   return image, np.int32(record["label"])
 
 
-def read_file(file: Path, info, settings) -> np.ndarray:
-  """The input from an image file, upright as its EXIF orientation says: uint8 [image_size, image_size, channels]."""
-  return plain_image(file.read_bytes(), info.channels, settings, upright=True)
+def read_file(file: Path, info, settings, largest: int = LARGEST) -> np.ndarray:
+  """The input from an image file, upright as its EXIF orientation says: uint8 [image_size, image_size, channels].
+
+  Raises:
+    CorruptRecordError: it is not an image, or has more than `largest` pixels.
+  """
+  data = read_bytes(file, largest)
+  check_image_size(data, largest)
+  return plain_image(data, info.channels, settings, upright=True)
 
 
 def augmented_image(data: bytes, channels: int, settings, rng: np.random.Generator) -> np.ndarray:

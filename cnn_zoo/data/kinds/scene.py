@@ -9,7 +9,7 @@ import cv2
 import jax
 import numpy as np
 
-from cnn_zoo.data.decode import CorruptRecordError, decode_image
+from cnn_zoo.data.decode import LARGEST, CorruptRecordError, decode_image
 from cnn_zoo.data.kinds import image as pixels
 
 IGNORE = 255  # the label of pixels that have none, in records as in batches
@@ -58,9 +58,9 @@ def make_example(record: dict, info, settings, rng: np.random.Generator | None) 
   return scene, _view_labels(labels, settings.image_size, view)
 
 
-def read_file(file: Path, info, settings) -> np.ndarray:
-  """The input from an image file, upright as its EXIF orientation says: uint8 [image_size, image_size, channels]."""
-  return pixels.read_file(file, info, settings)
+def read_file(file: Path, info, settings, largest: int = LARGEST) -> np.ndarray:
+  """The input from an image file; as `image.read_file`."""
+  return pixels.read_file(file, info, settings, largest)
 
 
 def _labels(mask: np.ndarray, info) -> np.ndarray:

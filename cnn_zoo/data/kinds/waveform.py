@@ -3,12 +3,13 @@
 Samples are int16 throughout; full scale is 32,768, and louder samples are clipped.
 """
 
+import math
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from cnn_zoo.data.decode import CorruptRecordError, decode_wav, resample
+from cnn_zoo.data.decode import LARGEST, CorruptRecordError, TooLargeError, decode_wav, read_bytes, resample
 
 TASK = "classification"
 RANK = 1
@@ -59,18 +60,22 @@ def make_example(record: dict, info, settings, rng: np.random.Generator | None) 
   return waveform[:, None], np.int32(record["label"])
 
 
-def read_file(file: Path, info, settings) -> np.ndarray:
+def read_file(file: Path, info, settings, largest: int = LARGEST) -> np.ndarray:
   """The input from a WAV file: int16 [samples, 1].
 
   Its channels are averaged, and its rate becomes that of the dataset.
 
   Raises:
-    CorruptRecordError: it is no WAV file, or its rate is not within `RATES`.
+    CorruptRecordError: it is no WAV file, its rate is not within `RATES`, or it has more than `largest` samples, as it
+      is or at the rate of the dataset.
   """
-  samples, rate = decode_wav(file.read_bytes())
+  samples, rate = decode_wav(read_bytes(file, largest), largest)
   if not RATES[0] <= rate <= RATES[1]:
     raise CorruptRecordError(f"{rate} samples a second, where there must be {RATES[0]:,} to {RATES[1]:,}")
-  mono = np.rint(samples.mean(axis=1, keepdims=True)).astype(np.int16)
+  resampled = math.ceil(len(samples) * info.sample_rate / rate)
+  if resampled > largest:
+    raise TooLargeError(f"{resampled:,} samples at {info.sample_rate:,} a second, more than {largest:,}")
+  mono = samples if samples.shape[1] == 1 else np.rint(samples.mean(axis=1, keepdims=True)).astype(np.int16)
   audio = resample(mono, rate, info.sample_rate)[:, 0]
   return make_example({"audio": audio, "label": 0}, info, settings, None)[0]
 
