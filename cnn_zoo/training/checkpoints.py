@@ -43,6 +43,7 @@ class Checkpoints:
     best = policies.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
     self._metric = metric
     self._shapes = {}  # of states, by step
+    self._saving: Any = None  # the answer to the last save
     self._orbax = ocp.training.Checkpointer(
       str(directory.absolute()),  # Orbax takes no other
       save_decision_policy=decisions.FixedIntervalPolicy(1),  # the loop decides
@@ -68,9 +69,16 @@ class Checkpoints:
       details: JSON: the data iterator's state and the configuration.
       metrics: of the evaluation at this very step, if there was one.
     """
-    self._orbax.save_checkpointables_async(
+    self._await_save()
+    self._saving = self._orbax.save_checkpointables_async(
       step, {"state": state, "details": details}, metrics=cast(dict | None, metrics)
     )
+
+  def _await_save(self):
+    """Waits for the last save. Its answer holds a thread and three file descriptors until it is asked for."""
+    saving, self._saving = self._saving, None
+    if saving is not None:
+      saving.result()
 
   def details(self, step: int) -> dict:
     """What `save` was given as `details`."""
@@ -116,8 +124,12 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Waits until everything is written."""
+    self._await_save()
     self._orbax.wait()
 
   def close(self) -> None:
     """Waits until everything is written; nothing can be saved afterwards."""
-    self._orbax.close()
+    try:
+      self._await_save()
+    finally:
+      self._orbax.close()

@@ -1,5 +1,7 @@
 """Checkpoints by themselves."""
 
+import os
+import threading
 from pathlib import Path
 
 import jax
@@ -85,3 +87,17 @@ def test_relative_workdir(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   train(config, Path("runs/relative"))
   assert runner.saved_steps(tmp_path / "runs" / "relative") == [2]
+
+
+def test_threads_and_descriptors_do_not_grow(tmp_path):
+  """However many checkpoints are written."""
+  checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1, metric="top1")
+  counts = []
+  for step in range(1, 25):
+    checkpoints.save(step, {"x": jnp.arange(3.0)}, {"n": step}, None)
+    if step % 12 == 0:
+      checkpoints.wait()
+      counts.append((threading.active_count(), len(os.listdir("/proc/self/fd"))))
+  checkpoints.close()
+  (threads, descriptors), (threads_later, descriptors_later) = counts
+  assert threads_later <= threads + 2 and descriptors_later <= descriptors + 4
