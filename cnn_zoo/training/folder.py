@@ -22,6 +22,7 @@ class RunFolder:
     checkpoints: the folder of `cnn_zoo.training.checkpoints.Checkpoints`.
     config: the configuration that the run was last started with, JSON.
     environment: the code and the packages that the run was last started with, JSON.
+    owner: the process that trains or trained last in the folder, JSON, locked while it does.
     metrics: a JSON object for each logged step and evaluation; nothing in it depends on the clock.
     log: what the run printed, with times.
     tensorboard: the folder of TensorBoard's event files.
@@ -38,6 +39,7 @@ class RunFolder:
     self.checkpoints = self.path / "checkpoints"
     self.config = self.path / "config.json"
     self.environment = self.path / "environment.json"
+    self.owner = self.path / "owner.json"
     self.metrics = self.path / "metrics.jsonl"
     self.log = self.path / "train.log"
     self.tensorboard = self.path / "tensorboard"

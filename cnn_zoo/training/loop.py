@@ -20,6 +20,7 @@ from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.logging import SPLITS, RunLog
 from cnn_zoo.training.mesh import check_batch, create_mesh, shard_batch
 from cnn_zoo.training.network import count_parameters
+from cnn_zoo.training.ownership import owned
 from cnn_zoo.training.plan import Plan
 from cnn_zoo.training.programs import Programs, enable_compilation_cache, evaluated_weights
 from cnn_zoo.training.resume import find_start, make_details
@@ -49,7 +50,7 @@ def train(
     The metrics of the test set; {} if a signal stopped the run before its end.
 
   Raises:
-    UserError: if the configuration cannot be run, or `workdir` holds another run.
+    UserError: if the configuration cannot be run, or `workdir` holds another run or is in use by another process.
     TrainingError: if the loss or the state is not finite and config.on_nan is "stop".
   """
   started = time.monotonic() if started is None else started
@@ -59,14 +60,12 @@ def train(
   check_batch(config.batch_size, config.accumulate, mesh)
   programs = Programs(config, mesh)
   folder, environment = RunFolder(workdir), current_environment()
-  aside = folder.set_aside() if restart else None
-  folder.prepare()
 
   with contextlib.ExitStack() as at_end:
+    notes = at_end.enter_context(owned(folder, restart=restart))
     checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=programs.task.best)
     at_end.callback(checkpoints.close)
     start = find_start(checkpoints, config, folder, environment)
-    notes = [f"the run that was in {folder} is now in {aside}"] if aside else []
     notes += [load_initial_weights(programs, config)] if config.init and not start.step else start.notes
 
     # XLA compiles in a thread, while data and state are made ready.

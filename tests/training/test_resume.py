@@ -77,6 +77,20 @@ def test_killed(whole_run, tmp_path):
   check_same(workdir, whole_run, runner.load("lenet5", **runner.UNEVEN))
 
 
+def test_a_second_run_is_refused(whole_run, tmp_path):
+  """While the first trains, whatever the second is; the first does not notice."""
+  workdir = tmp_path / "run"
+  process = runner.start(runner.arguments("lenet5", workdir, runner.UNEVEN))
+  wait_for(process, lambda: logged(workdir) >= 1)
+  other = runner.load("lenet5", **{**runner.UNEVEN, "seed": 1})
+  for restart in (False, True):
+    with pytest.raises(UserError, match=f"is in use by process {process.pid} on .* since .*; wait until it has ended"):
+      train(other, workdir, restart=restart)
+  runner.finish(process)
+  check_same(workdir, whole_run, runner.load("lenet5", **runner.UNEVEN))
+  assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_terminated(whole_run, tmp_path):
   """SIGTERM saves and ends; the same command resumes, here with the data in worker processes."""
   workdir = tmp_path / "run"
