@@ -16,7 +16,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from cnn_zoo.errors import UserError, check_name, nearest
+from cnn_zoo.errors import DamageError, UserError, check_name, nearest
 from cnn_zoo.memory import configure_runtime
 from cnn_zoo.training import settings
 
@@ -44,9 +44,9 @@ def run(
   def guarded(function, *arguments):
     try:
       return function(*arguments)
-    except (UserError, flags.Error) as error:
+    except (UserError, DamageError, flags.Error) as error:
       print("error: " + " ".join(str(error).split()), file=sys.stderr)
-      sys.exit(2)
+      sys.exit(1 if isinstance(error, DamageError) else 2)
 
   configure_runtime()
   logging.set_verbosity(logging.ERROR)  # TFDS and Orbax report every file they touch

@@ -1,13 +1,15 @@
 """Opens a checkpoint of a run."""
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
 from cnn_zoo import data
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import DamageError, UserError
 from cnn_zoo.tasks import get_task
 from cnn_zoo.training import settings
 from cnn_zoo.training.checkpoints import Checkpoints
@@ -57,6 +59,7 @@ def open_run(
 
   Raises:
     UserError: if there is no such checkpoint, or it is of another model.
+    DamageError: if the checkpoint that is asked for by number, or every one, is damaged.
   """
   folder = RunFolder(workdir)
   saved = folder.read_config()
@@ -73,10 +76,27 @@ def open_run(
   with contextlib.closing(checkpoints):
     chosen = _choose_step(step, checkpoints, saved, folder)
     programs = Programs(config, create_mesh(), prepared=prepared)
-    _check_shapes(programs.weight_shapes, checkpoints.weight_shapes(chosen), config, folder)
-    kind = "ema" if weights == "ema" and checkpoints.has_averages(chosen) else "raw"
-    restored = checkpoints.restore_weights(chosen, programs.weight_shapes, kind == "ema")
+
+    def load(step):
+      checkpoints.details(step)
+      _check_shapes(programs.weight_shapes, checkpoints.weight_shapes(step), config, folder)
+      kind = "ema" if weights == "ema" and checkpoints.has_averages(step) else "raw"
+      return checkpoints.restore_weights(step, programs.weight_shapes, kind == "ema"), kind
+
+    try:
+      restored, kind = load(chosen)
+    except DamageError as error:
+      if step not in (None, "last", "best"):
+        raise
+      chosen, (restored, kind), _ = checkpoints.newest_whole(load)
+      warn(f"{error}; step {chosen} is used, the newest that is whole")
     return SavedRun(folder, config, programs, restored, chosen, kind)
+
+
+def warn(text: str) -> None:
+  """Prints a warning, from the first process only."""
+  if jax.process_index() == 0:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def _choose_step(step, checkpoints, saved, folder):

@@ -22,6 +22,7 @@ class RunFolder:
     checkpoints: the folder of `cnn_zoo.training.checkpoints.Checkpoints`.
     config: the configuration that the run was last started with, JSON.
     environment: the code and the packages that the run was last started with, JSON.
+    damaged: the folder of checkpoints that cannot be read as they were written.
     owner: the process that trains or trained last in the folder, JSON, locked while it does.
     metrics: a JSON object for each logged step and evaluation; nothing in it depends on the clock.
     log: what the run printed, with times.
@@ -37,6 +38,7 @@ class RunFolder:
   def __init__(self, path: str | Path):
     self.path = Path(path)
     self.checkpoints = self.path / "checkpoints"
+    self.damaged = self.path / "damaged"
     self.config = self.path / "config.json"
     self.environment = self.path / "environment.json"
     self.owner = self.path / "owner.json"

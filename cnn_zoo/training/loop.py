@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_zoo import data
+from cnn_zoo.errors import DamageError
 from cnn_zoo.training import settings
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.environment import current_environment
@@ -51,6 +52,7 @@ def train(
 
   Raises:
     UserError: if the configuration cannot be run, or `workdir` holds another run or is in use by another process.
+    DamageError: if `workdir` holds checkpoints, of which none is whole.
     TrainingError: if the loss or the state is not finite and config.on_nan is "stop".
   """
   started = time.monotonic() if started is None else started
@@ -65,14 +67,14 @@ def train(
     notes = at_end.enter_context(owned(folder, restart=restart))
     checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=programs.task.best)
     at_end.callback(checkpoints.close)
-    start = find_start(checkpoints, config, folder, environment)
+    start, state = find_start(checkpoints, config, folder, environment, programs.shapes)
     notes += [load_initial_weights(programs, config)] if config.init and not start.step else start.notes
 
     # XLA compiles in a thread, while data and state are made ready.
     compiling = None if start.finished else programs.compile_train_step()
     dataset = data.open_dataset(config.data)
     plan = Plan(config, dataset.num_train)
-    state = checkpoints.restore(start.step, programs.shapes) if start.step else programs.initial_state()
+    state = programs.initial_state() if state is None else state
     log = _open_log(folder, config, environment, programs.task, start, plan)
     at_end.callback(log.close)
     run = _Run(config, mesh, programs, checkpoints, environment, dataset, plan, log)
@@ -155,7 +157,10 @@ def _report(run, state, metrics):
   if run.chosen_on == "val":
     best = run.checkpoints.best_step()
     if best != step:
-      step, weights = best, run.checkpoints.restore_weights(best, run.programs.weight_shapes)
+      try:
+        step, weights = best, run.checkpoints.restore_weights(best, run.programs.weight_shapes)
+      except DamageError as error:
+        run.log.say(f"warning: {error}, although it is the best on the validation set; testing that of step {step}")
   result = run.programs.evaluate(weights, run.dataset, "test")
   if run.chosen_on == "val" and not run.log.has("test"):
     run.log.metrics("test", step, run.plan.epoch(step), result)

@@ -1,6 +1,6 @@
 """Where a run resumes: what its folder holds, and whether the configuration can continue it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -62,22 +62,42 @@ def make_details(
   }
 
 
-def find_start(checkpoints: Checkpoints, config: ConfigDict, folder: RunFolder, environment: dict) -> Start:
-  """Where the run in `folder` resumes.
+def find_start(
+  checkpoints: Checkpoints, config: ConfigDict, folder: RunFolder, environment: dict, shapes: Any
+) -> tuple[Start, Any]:
+  """Where the run in `folder` resumes: the newest checkpoint that is whole. Damaged ones are moved to `folder.damaged`.
 
   Args:
     checkpoints: of the folder.
     config: what is to be run.
     folder: the run's folder.
     environment: of this process (`cnn_zoo.training.environment.current_environment`).
+    shapes: of the state (`Programs.shapes`).
+
+  Returns:
+    Where, and the state; `Start()` and None for a new run.
 
   Raises:
     UserError: if the folder holds imported weights or another run, or a run that is longer than `config` asks for.
+    DamageError: if there are checkpoints, of which none is whole.
   """
-  step = max(checkpoints.steps(), default=None)
-  if step is None:
-    return Start()
-  details = checkpoints.details(step)
+  if not checkpoints.steps():
+    return Start(), None
+
+  def load(step):
+    start = _start(step, checkpoints.details(step), config, folder, environment)
+    return start, checkpoints.restore(step, shapes)
+
+  step, (start, state), damage = checkpoints.newest_whole(load)
+  if damage:
+    checkpoints.set_aside(step, folder.damaged)
+    moved = f"warning: {'; '.join(damage)}; moved to {folder.damaged}; step {step} is the newest that is whole"
+    start = start._replace(notes=(moved, *start.notes))
+  return start, state
+
+
+def _start(step, details, config, folder, environment):
+  """Where the run of the checkpoint of `step` resumes."""
   if details["imported"]:
     raise UserError(
       f"workdir={str(folder)!r} holds imported weights, not a run; give another --workdir and --config.init={folder}"

@@ -17,6 +17,7 @@ from cnn_zoo.training import loop
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
 from tests.helpers import runner
+from tests.helpers.damage import flip_bit
 
 
 def check_same(workdir, whole, config):
@@ -244,3 +245,30 @@ def test_changed_code_and_packages(tmp_path, monkeypatch, capfd):
     "warning: since step 4 was saved there are changes: code 0123456789 -> fedcba9876 with uncommitted changes; "
     "jax 0.1 -> 0.2\n"
   ) in err
+
+
+def test_a_damaged_checkpoint(tmp_path, capfd):
+  """The newest whole one is used, which is said, and the run ends as if nothing had happened."""
+  config = runner.load("lenet5", **{**SHORT, "steps": 6, "checkpoint.every_steps": 2})
+  train(config, tmp_path / "whole")
+  shutil.copytree(tmp_path / "whole", tmp_path / "run")
+  flip_bit(tmp_path / "run" / "checkpoints" / "6" / "state")
+  train(config, tmp_path / "run")
+  says = f"moved to {tmp_path}/run/damaged; step 4 is the newest that is whole\n"
+  err = capfd.readouterr().err
+  assert "warning: step 6 is damaged: " in err and says in err and "resuming from step 4 of 6" in err
+  assert runner.saved_steps(tmp_path / "whole") == [4, 6]
+  check_same(tmp_path / "run", tmp_path / "whole", config)
+  assert (tmp_path / "run" / "damaged" / "6" / "state").exists()
+
+
+def test_no_checkpoint_is_whole(tmp_path):
+  """Nothing is started over or moved that was not asked for."""
+  fields = {**SHORT, "steps": 2, "checkpoint.every_steps": 1}
+  train(runner.load("lenet5", **fields), tmp_path)
+  for step in (1, 2):
+    flip_bit(tmp_path / "checkpoints" / str(step) / "state")
+  _, err = runner.train_process("lenet5", tmp_path, fields, code=1)
+  (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+  assert "is whole: step 2 is damaged: " in line and "; step 1 is damaged: " in line and "Traceback" not in err
+  assert runner.saved_steps(tmp_path) == [1, 2]
