@@ -55,7 +55,7 @@ def evaluate(
 
 
 def _check_validation(dataset, run):
-  ours, theirs = (config.data.validation for config in (run.config, run.folder.read_config()))
+  ours, theirs = (config.data.validation for config in (run.config, run.saved_config))
   if not dataset.num_validation:
     raise UserError(f"split='val' is empty: config.data.validation={ours}; valid: split='test'")
   if ours != theirs:

@@ -25,6 +25,7 @@ class SavedRun(NamedTuple):
   Attributes:
     folder: the run's folder.
     config: the configuration that is used.
+    saved_config: the configuration that the run was last started with.
     programs: what it computes.
     weights: {"params", "batch_stats"} of the checkpoint.
     step: of the checkpoint; 0 of imported weights.
@@ -33,6 +34,7 @@ class SavedRun(NamedTuple):
 
   folder: RunFolder
   config: ConfigDict
+  saved_config: ConfigDict
   programs: Programs
   weights: dict
   step: int
@@ -62,7 +64,7 @@ def open_run(
     DamageError: if the checkpoint that is asked for by number, or every one, is damaged.
   """
   folder = RunFolder(workdir)
-  saved = folder.read_config()
+  saved = _saved_config(folder)
   config = saved if config is None else config
   settings.check(config)
   settings.check_same_run({"model": saved.to_dict()["model"]}, ConfigDict({"model": config.model}), folder.path)
@@ -90,13 +92,29 @@ def open_run(
         raise
       chosen, (restored, kind), _ = checkpoints.newest_whole(load)
       warn(f"{error}; step {chosen} is used, the newest that is whole")
-    return SavedRun(folder, config, programs, restored, chosen, kind)
+    return SavedRun(folder, config, saved, programs, restored, chosen, kind)
 
 
 def warn(text: str) -> None:
   """Prints a warning, from the first process only."""
   if jax.process_index() == 0:
     print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def _saved_config(folder):
+  """The configuration of the run, which its checkpoints have too if config.json is damaged or missing."""
+  try:
+    return folder.read_config()
+  except (DamageError, UserError) as error:
+    if not folder.checkpoints.is_dir():
+      raise
+    problem = error if folder.config.exists() else f"{folder.config} is missing"
+    with contextlib.closing(Checkpoints(folder.checkpoints, keep=1, metric="", writable=False)) as checkpoints:
+      if not checkpoints.steps():
+        raise
+      step, details, _ = checkpoints.newest_whole(checkpoints.details)
+  warn(f"{problem}; the configuration of the checkpoint of step {step} is used")
+  return settings.from_saved(details["config"])
 
 
 def _choose_step(step, checkpoints, saved, folder):

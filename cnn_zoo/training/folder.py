@@ -7,7 +7,7 @@ import jax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import DamageError, UserError
 from cnn_zoo.training import settings
 
 
@@ -87,10 +87,17 @@ class RunFolder:
 
     Raises:
       UserError: if the folder holds no run.
+      DamageError: if the file cannot be read, or is not a configuration.
     """
     if not self.config.exists():
       raise UserError(f"workdir={str(self)!r} holds no run; valid: the folder of a run, as train.py prints it")
-    return settings.from_saved(json.loads(self.config.read_text()))
+    try:
+      config = settings.from_saved(json.loads(self.config.read_text()))
+      settings.check(config)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+      says = next(iter(str(error).splitlines()), "")[:200]
+      raise DamageError(f"{self.config} is damaged: {type(error).__name__}: {says}") from None
+    return config
 
   def write_config(self, config: ConfigDict) -> None:
     """Replaces config.json; a process that is killed leaves the old file or the new one."""

@@ -14,7 +14,7 @@ from cnn_zoo.errors import DamageError, UserError
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.loop import train
 from tests.helpers import runner
-from tests.helpers.damage import flip_bit
+from tests.helpers.damage import cut, flip_bit
 
 
 def shapes(tree):
@@ -141,8 +141,7 @@ def test_what_is_cut_or_missing_is_noticed(item, left, tmp_path):
   if left is None:
     shutil.rmtree(path)
   else:
-    file = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    file.write_bytes(file.read_bytes()[:left])
+    cut(path, left)
   checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2, metric="top1", writable=False)
   with pytest.raises(DamageError, match=r"^step 1 is damaged: "):
     checkpoints.check(1)
@@ -182,7 +181,7 @@ def test_the_newest_whole_one(tmp_path):
   assert checkpoints.details(3) == {"n": 3}
   shutil.rmtree(tmp_path / "checkpoints" / "1" / "state")
   for step in (1, 2, 3):
-    flip_bit(tmp_path / "checkpoints" / str(step) / "digests")
+    cut(tmp_path / "checkpoints" / str(step) / "digests")
   with pytest.raises(DamageError, match=r"is whole: step 3 is damaged: .*; step 2 is damaged: .*; step 1 is damaged: "):
     checkpoints.newest_whole(lambda step: checkpoints.restore(step, shapes(state)))
   checkpoints.close()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import DamageError, UserError
 from cnn_zoo.training.folder import RunFolder
 from tests.helpers import runner
 
@@ -34,3 +34,26 @@ def test_a_folder_that_cannot_be_written(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(UserError, match=r"^workdir='.*/file/run' cannot be written: Not a directory; give another"):
     RunFolder(tmp_path / "file" / "run").prepare()
+
+
+@pytest.mark.parametrize(
+  "data",
+  [
+    b"",
+    b"{",
+    b"[]",
+    b"1",
+    b"\xff\xfe{}",
+    b"{}",
+    b'{"model": 3}',
+    b'{"model": {"name": 3}}',
+    b'{"model": {"name": "lenet5"}, "batch_size": "many"}',
+    b"[" * 100_000,
+  ],
+)
+def test_a_damaged_config(data, tmp_path):
+  folder = RunFolder(tmp_path)
+  folder.config.write_bytes(data)
+  with pytest.raises(DamageError, match=r"/config\.json is damaged: ") as error:
+    folder.read_config()
+  assert "\n" not in str(error.value)
