@@ -51,7 +51,8 @@ def _summary(config, folder, task, result, rows, seconds):
   tested = {row["step"]: row[task.best] for row in rows if row["split"] == "test"}
   if validated:
     (step,) = tested
-    chosen = f"with the checkpoint of step {step}, the best on the validation set ({validated[step]:.2%})"
+    value = f" ({validated[step]:.2%})" if step in validated else ""  # a damaged row is lost
+    chosen = f"with the checkpoint of step {step}, the best on the validation set{value}"
   else:
     step = max(tested, key=lambda step: tested[step])
     chosen = f"at the end; the best was {tested[step]:.2%} at step {step}"

@@ -138,7 +138,9 @@ def _take_steps(run, start, state, train_step, started):
         improved = metrics[programs.task.best] > best
         best = max(best, metrics[programs.task.best])
       if due.save or improved:
-        details = make_details(config, batches.get_state(), plan.total, run.dataset.num_train, best, run.environment)
+        details = make_details(
+          config, batches.get_state(), plan.total, run.dataset.num_train, best, run.environment, log.written()
+        )
         run.checkpoints.save(step, state, details, metrics if due.evaluate else None)
       log.advance(step)
       if stops:
@@ -172,7 +174,8 @@ def _open_log(folder, config, environment, task, start, plan):
   if leader:
     folder.write_config(config)
     folder.write_environment(environment)
-  return RunLog(folder, start.step, plan.total, config.batch_size, (task.best, task.best_label), leader)
+  headline = (task.best, task.best_label)
+  return RunLog(folder, start.step, plan.total, config.batch_size, headline, leader, start.written)
 
 
 def _open_batches(run, start):

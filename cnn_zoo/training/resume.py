@@ -21,6 +21,7 @@ class Start(NamedTuple):
     total: the steps of the whole run; None for a new run, whose dataset is not open yet.
     iterator: the state of the data iterator; None for a new run.
     best: the highest metric of an evaluation so far.
+    written: what metrics.jsonl held (`RunLog.written`); None for a new run.
     notes: lines for the log.
   """
 
@@ -28,6 +29,7 @@ class Start(NamedTuple):
   total: int | None = None
   iterator: dict | None = None
   best: float = -1.0
+  written: dict | None = None
   notes: tuple[str, ...] = ()
 
   @property
@@ -37,7 +39,7 @@ class Start(NamedTuple):
 
 
 def make_details(
-  config: ConfigDict, iterator: dict, total: int, num_train: int, best: float, environment: dict
+  config: ConfigDict, iterator: dict, total: int, num_train: int, best: float, environment: dict, written: dict
 ) -> dict:
   """What a run's checkpoint holds besides the state, as JSON; `find_start` reads it.
 
@@ -50,6 +52,7 @@ def make_details(
     num_train: examples in an epoch.
     best: the highest metric of an evaluation so far.
     environment: of the process (`cnn_zoo.training.environment.current_environment`).
+    written: what metrics.jsonl holds (`RunLog.written`).
   """
   return {
     "config": config.to_dict(),
@@ -59,6 +62,7 @@ def make_details(
     "num_train": num_train,
     "best": best,
     "environment": environment,
+    "written": written,
   }
 
 
@@ -114,7 +118,7 @@ def _start(step, details, config, folder, environment):
   changes = environment_changes(details["environment"], environment)
   warning = f"warning: since step {step} was saved there are changes: {'; '.join(changes)}"
   notes = (note, *_change_of_length(step, plan, details, config, folder), *([warning] if changes else []))
-  return Start(step, plan.total, details["iterator"], details["best"], notes)
+  return Start(step, plan.total, details["iterator"], details["best"], details["written"], notes)
 
 
 def _change_of_length(step, plan, details, config, folder):

@@ -13,6 +13,7 @@ import pytest
 
 from cnn_zoo.data.batches import _Stream
 from cnn_zoo.errors import UserError
+from cnn_zoo.runs.training import train_run
 from cnn_zoo.training import loop
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
@@ -272,3 +273,22 @@ def test_no_checkpoint_is_whole(tmp_path):
   (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
   assert "is whole: step 2 is damaged: " in line and "; step 1 is damaged: " in line and "Traceback" not in err
   assert runner.saved_steps(tmp_path) == [1, 2]
+
+
+def test_damaged_metrics(tmp_path, capfd):
+  """The checkpoint knows that a row is missing; the others stay, and the summary and the curves need none."""
+  config = runner.load("lenet5", **SHORT)
+  train_run(config, tmp_path)
+  path = tmp_path / "metrics.jsonl"
+  lines = path.read_bytes().splitlines(keepends=True)
+  assert [json.loads(line)["split"] for line in lines] == ["train", "train", "val", "test"]
+  capfd.readouterr()
+  train_run(config, tmp_path)
+  assert "does not hold" not in capfd.readouterr().err and path.read_bytes() == b"".join(lines)
+  for number, line in enumerate(lines):
+    rest = [*lines[:number], *lines[number + 1 :]]
+    path.write_bytes(b"".join([*lines[:number], line[:9] + b"\n", *lines[number + 1 :]]))
+    train_run(config, tmp_path)
+    says = f"up to step 4, 3 rows (unreadable lines: {number + 1}); the 3 that can be read are kept"
+    assert (says in capfd.readouterr().err) == (number < 3)
+    assert path.read_bytes() == b"".join(lines if number == 3 else rest)
