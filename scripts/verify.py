@@ -1,7 +1,8 @@
-"""Checks the checkpoints of a run: `python scripts/verify.py --workdir=DIR`.
+"""Checks what a run saved: `python scripts/verify.py --workdir=DIR`.
 
-Every array is read and compared with the digest that was saved with it. Prints a line about each checkpoint; the exit
-code is 1 if one is damaged.
+Every array of every checkpoint is read and compared with the digest that was saved with it; config.json must be a
+configuration, and metrics.jsonl hold the rows that the last checkpoint knows of. Prints a line about each checkpoint
+and each damage; the exit code is 1 if there is one.
 """
 
 import sys
@@ -21,7 +22,7 @@ def main() -> None:
   from cnn_zoo.runs.verification import verify
 
   if not verify(_WORKDIR.value):
-    sys.exit(f"error: {_WORKDIR.value} holds damaged checkpoints; commands use the newest that is whole")
+    sys.exit(f"error: {_WORKDIR.value} is damaged")
 
 
 if __name__ == "__main__":
