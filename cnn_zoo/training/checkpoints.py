@@ -6,6 +6,8 @@ which is compared whenever the array is read: what a disk has damaged since is n
 """
 
 import contextlib
+import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +34,9 @@ class Checkpoints:
     metric: the metric that decides which checkpoint is the best; higher is better.
     writable: whether this process writes; a writer removes what a killed one has left half written.
 
+  Raises:
+    DamageError: if the metrics of a checkpoint are damaged: without them the best one is not known.
+
   Example:
     >>> import tempfile, jax.numpy as jnp
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +51,8 @@ class Checkpoints:
   def __init__(self, directory: Path, *, keep: int, metric: str, writable: bool = True):
     policies: Any = ocp.training.preservation_policies
     decisions: Any = ocp.training.save_decision_policies
-    best = policies.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
+    best = policies.BestN(get_metric_fn=lambda m: m.get(metric, -math.inf), n=1, keep_checkpoints_without_metrics=False)
+    _check_metrics(directory)
     self._metric = metric
     self._shapes = {}  # of states, by step
     self._saving: Any = None  # the answer to the last save
@@ -63,7 +69,8 @@ class Checkpoints:
 
   def best_step(self) -> int | None:
     """The step with the highest metric, of several the last; None if none was evaluated."""
-    evaluated = [(cast(dict, c.metrics)[self._metric], c.step) for c in self._orbax.checkpoints if c.metrics]
+    metrics = [(cast(dict, c.metrics or {}).get(self._metric), c.step) for c in self._orbax.checkpoints]
+    evaluated = [(value, step) for value, step in metrics if value is not None]
     return max(evaluated)[1] if evaluated else None
 
   def save(self, step: int, state: Any, details: dict, metrics: dict[str, float] | None) -> None:
@@ -216,6 +223,20 @@ class Checkpoints:
       self._await_save()
     finally:
       self._orbax.close()
+
+
+def _check_metrics(directory):
+  for file in sorted(directory.glob("*/metrics/metrics")):
+    if not file.parents[1].name.isdecimal():
+      continue  # it is being written
+    try:
+      known = isinstance(json.loads(file.read_bytes()), dict)
+    except FileNotFoundError:
+      continue  # it was removed just now, by the run that is going on
+    except ValueError:
+      known = False
+    if not known:
+      raise DamageError(f"{file} is damaged; move {file.parents[1]} away to use the other checkpoints")
 
 
 @contextlib.contextmanager
