@@ -195,7 +195,7 @@ class Checkpoints:
     """The state at `step`, with shapes instead of arrays."""
     if step not in self._shapes:
       with _damage(step):
-        self._shapes[step] = self._orbax.metadata(step).metadata
+        self._shapes[step] = ocp.metadata(f"{self._orbax.directory}/{step}", "state").metadata
     return self._shapes[step]
 
   def _load(self, step, item, abstract):

@@ -8,7 +8,7 @@ from cnn_zoo.errors import DamageError, UserError
 from cnn_zoo.runs.saved import open_run
 from cnn_zoo.training.loop import train
 from tests.helpers import runner
-from tests.helpers.damage import cut, flip_bit
+from tests.helpers.damage import cut, flip_bits
 
 
 def test_weights_of_many_blocks(tmp_path):
@@ -56,7 +56,7 @@ def test_a_damaged_checkpoint(tmp_path, capsys):
   fields = {"steps": 4, "batch_size": 32, "checkpoint.every_steps": 2}
   train(runner.load("lenet5", **fields), tmp_path)
   assert open_run(None, tmp_path).step == 4
-  flip_bit(tmp_path / "checkpoints" / "4" / "state")
+  flip_bits(tmp_path / "checkpoints" / "4" / "state")
   capsys.readouterr()
   for step in (None, "last", "best"):
     assert open_run(None, tmp_path, step).step == 2

@@ -17,7 +17,7 @@ from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.network import Network
 from cnn_zoo.training.programs import Programs
 from tests.helpers import runner
-from tests.helpers.damage import flip_bit
+from tests.helpers.damage import flip_bits
 
 
 def equal(a, b):
@@ -173,7 +173,7 @@ def test_no_checkpoint(tmp_path):
 def test_a_damaged_checkpoint(whole_run, tmp_path):
   """The newest whole one is used, which is said."""
   shutil.copytree(whole_run, tmp_path / "other")
-  flip_bit(tmp_path / "other" / "checkpoints" / "90" / "state")
+  flip_bits(tmp_path / "other" / "checkpoints" / "90" / "state")
   programs = Programs(runner.load("lenet5", init=str(tmp_path / "other")), create_mesh())
   line = load_initial_weights(programs, runner.load("lenet5", init=str(tmp_path / "other")))
   step = runner.saved_steps(whole_run)[-2]
