@@ -41,7 +41,8 @@ def main():
   except TrainingError as error:
     sys.exit(f"error: {error}")
   except (CorruptRecordError, OSError) as error:
-    sys.exit(f"error: {error}; what was saved is intact; the same command resumes from there")
+    again = "the same command without --restart" if _RESTART.value else "the same command"
+    sys.exit(f"error: {error}; what was saved is intact; {again} resumes from there")
 
 
 if __name__ == "__main__":

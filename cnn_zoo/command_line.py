@@ -105,6 +105,7 @@ class ConfigFlag:
   Attributes:
     value: the configuration with its overrides, checked; None without --config.
     path: of the file.
+    options: what follows the dataset in ARGUMENT, such as "recipe=NAME".
     overrides: {field: text as typed}.
   """
 
@@ -112,6 +113,7 @@ class ConfigFlag:
     """No configuration, until the command line is parsed."""
     self.value: ConfigDict | None = None
     self.path = ""
+    self.options: list[str] = []
     self.overrides: dict[str, str] = {}
 
   def parse(self, text: str, overrides: list[tuple[str, str]]) -> None:
@@ -120,17 +122,20 @@ class ConfigFlag:
     Raises:
       UserError: there is no such file or field, or a value is not valid.
     """
-    self.path, self.overrides = text.partition(":")[0], dict(overrides)
+    self.path, _, argument = text.partition(":")
+    self.options, self.overrides = argument.split(",")[1:], dict(overrides)
     self.value = load_config(text)
-    for field, value in self.overrides.items():
+    # The architecture first, whose options are fields too.
+    for field, value in sorted(self.overrides.items(), key=lambda item: item[0] != "model.name"):
       settings.set_from_text(self.value, field, value)
     settings.check(self.value)
 
   def default_workdir(self) -> str:
-    """runs/NAME-DATASET, then the overrides that make another run, so that the same command finds its own run again."""
+    """runs/NAME-DATASET and what makes another run, options and overrides: the same command finds its own run again."""
     changed = {field: text for field, text in self.overrides.items() if not settings.is_free(field)}
     config: Any = self.value
-    parts = [f"{Path(self.path).stem}-{config.data.name}", *(f"{k}={v}" for k, v in sorted(changed.items()))]
+    overridden = [f"{field}={text}" for field, text in sorted(changed.items())]
+    parts = [f"{Path(self.path).stem}-{config.data.name}", *self.options, *overridden]
     return "runs/" + ",".join(parts).replace("/", "_").replace(" ", "")
 
 

@@ -18,6 +18,10 @@ class InputTooSmallError(UserError):
   in_pooling = False
 
 
+class BatchTooSmallError(UserError):
+  """A training step has a single value per channel where batch normalisation needs statistics."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
   """A clause for a message: the valid names closest to `name`, or all of them.
 

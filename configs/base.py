@@ -9,7 +9,7 @@ names a model and gives its recipes; a recipe is a function that changes what di
     get_config = base.experiment("resnet50", digits=digits, cifar=cifar, imagenet=imagenet)
 
 `--config=configs/NAME.py` takes the first recipe and the small embedded dataset of its name. `:DATASET` after it takes
-another dataset, with the recipe that `RECIPES` names for it; a dataset for which the file has no recipe gets the first.
+another dataset, with the recipe that its `DatasetSpec` names, or with the first if the file has no such recipe.
 `:DATASET,recipe=NAME` takes the recipe called NAME.
 """
 
@@ -22,17 +22,6 @@ from ml_collections import ConfigDict
 from cnn_zoo.data import KINDS, SPECS
 from cnn_zoo.errors import UserError, check_name
 from cnn_zoo.training.settings import default_config
-
-# The recipe for a dataset, where it is not called as the dataset is.
-RECIPES = {
-  "cifar10": "cifar",
-  "cifar100": "cifar",
-  "speech_commands": "speech",
-  "moving_digits": "clips",
-  "ucf101": "actions",
-  "digit_scenes": "scenes",
-  "oxford_iiit_pet": "pets",
-}
 
 
 def get_config(model: str = "lenet5", dataset: str = "digits") -> ConfigDict:
@@ -75,9 +64,9 @@ class Experiment:
     """
     dataset, *options = argument.split(",")
     first = next(iter(self.recipes))
-    dataset = dataset or next(name for name in SPECS if first in (name, RECIPES.get(name)))
+    dataset = dataset or next(name for name, spec in SPECS.items() if first in (name, spec.recipe))
     config = get_config(self.model, dataset)
-    recipe = RECIPES.get(dataset, dataset)
+    recipe = SPECS[dataset].recipe or dataset
     recipe = recipe if recipe in self.recipes else first
     for option in options:
       key, _, recipe = option.partition("=")

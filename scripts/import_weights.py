@@ -10,6 +10,7 @@ from absl import flags
 
 from cnn_zoo.command_line import load_config, run
 from cnn_zoo.errors import UserError, check_name
+from cnn_zoo.pretrained.loading import SOURCES
 
 _CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 
@@ -17,7 +18,7 @@ _MODEL = flags.DEFINE_string("model", None, "Which of our models takes the weigh
 _WEIGHTS = flags.DEFINE_string(
   "weights", None, "A file of a state dict: .safetensors, or .pth as torch.save writes it."
 )
-_SOURCE = flags.DEFINE_enum("source", None, ["torchvision", "timm"], "Whose names the tensors have.")
+_SOURCE = flags.DEFINE_enum("source", None, list(SOURCES), "Whose names the tensors have.")
 _OUT = flags.DEFINE_string("out", None, "The folder that is made.")
 _IN_CHANNELS = flags.DEFINE_enum(
   "in_channels", None, ["1", "3"], "Channels of the model's images; weights for the other number are adapted."
@@ -28,7 +29,8 @@ def main() -> None:
   """Imports the weights."""
   for flag in ("model", "weights", "source", "out"):
     if flags.FLAGS[flag].value is None:
-      raise UserError(f"--{flag} is missing; valid: --model=NAME --weights=FILE --source=torchvision|timm --out=DIR")
+      sources = "|".join(SOURCES)
+      raise UserError(f"--{flag} is missing; valid: --model=NAME --weights=FILE --source={sources} --out=DIR")
   from cnn_zoo.data import SPECS
   from cnn_zoo.models import list_models
   from cnn_zoo.runs.importing import import_weights

@@ -8,6 +8,7 @@ import pytest
 
 import train
 from cnn_zoo import command_line
+from cnn_zoo.runs import training as runs_training
 from cnn_zoo.training.loop import train as train_run
 from tests.helpers import ROOT, runner
 
@@ -88,15 +89,19 @@ TYPED = {
   "model": ([LENET5, "--config.model.name=lenet6"], "='lenet6' is not known; did you mean lenet5"),
   "convolution": (
     [LENET5, "--config.model.convolution=nonsense"],
-    "convolution='nonsense' is not known; valid: depthw",
+    "config.model.convolution='nonsense' is not known; valid: depthw",
   ),
   "convolution's option": (
     [LENET5, "--config.model.convolution=dilated:dilatoin=2"],
-    "convolution dilated has no option 'dilatoin'; did you mean dilation",
+    "config.model.convolution='dilated:dilatoin=2' is not valid: convolution dilated has no option 'dilatoin'; did you",
   ),
   "convolution of a layer": (
     [LENET5, "--config.model.convolution=grouped"],
-    "'grouped' cannot replace c1 (5x5, 1 -> 6 channels): groups=2 must divide in_features=1",
+    "config.model.convolution='grouped' cannot replace c1 (5x5, 1 -> 6 channels): groups=2 must divide in_features=1",
+  ),
+  "option of the model": (
+    ["--config=configs/mobilenet_v2.py", "--config.model.width=-1"],
+    "config.model.width=-1.0 must be above 0",
   ),
   "optimizer": ([LENET5, "--config.optimizer.name=adamv"], "config.optimizer.name='adamv' is not known; did you mean"),
   "schedule": (
@@ -135,9 +140,21 @@ TYPED = {
     [LENET5, "--config.optimizer.weight_decay=-1"],
     "config.optimizer.weight_decay=-1.0 is not valid; valid: a number, at least 0",
   ),
+  "augmentation of another kind": (
+    ["--config=configs/m5.py", "--config.data.flip=True"],
+    "config.data.flip=True does not apply to config.data.name='waveforms', of kind waveform; valid: False",
+  ),
   "small image": (
     [LENET5, "--config.data.image_size=16"],
     "left for layer c5; valid: config.data.image_size of at least 32",
+  ),
+  "one example": (
+    ["--config=configs/mobilenet_v2.py", "--config.batch_size=16", "--config.accumulate=16"],
+    "error: config.batch_size=16 with config.accumulate=16 is too small: batch normalisation needs more than one value",
+  ),
+  "groups of one": (
+    ["--config=configs/mobilenet_v2.py", "--config.batch_norm.group_size=1"],
+    "error: config.batch_norm.group_size=1 is too small: batch normalisation needs more than one value per channel",
   ),
   "groups": (
     ["--config=configs/efficientnet_b0.py", "--config.model.depth=0.1", "--config.batch_norm.group_size=48"],
@@ -156,7 +173,7 @@ def forget_flags():
   """As if none had been typed."""
   every = command_line.flags.FLAGS
   every.unparse_flags()
-  for flag in ("config", "workdir"):
+  for flag in ("config", "workdir", "restart"):
     every[flag].unparse()
 
 
@@ -190,6 +207,23 @@ def test_mistake_in_a_file(name, mistake, tmp_path):
 def test_dataset_that_is_not_prepared(mistake, monkeypatch, tmp_path):
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
   mistake(["--config=configs/lenet5.py:cifar10"], "run: python scripts/prepare_data.py cifar10 --directory=")
+
+
+@pytest.mark.parametrize(
+  ("typed", "again"), [([], "the same command"), (["--restart"], "the same command without --restart")]
+)
+def test_a_run_that_breaks(typed, again, monkeypatch, tmp_path):
+  """Exit code 1, and the line says what resumes."""
+
+  def fails(*arguments, **options):
+    raise OSError("No space left on device")
+
+  monkeypatch.chdir(ROOT)
+  monkeypatch.setattr(runs_training, "train", fails)
+  forget_flags()
+  with pytest.raises(SystemExit) as exit_:
+    command_line.run(train.main, ["train.py", f"--workdir={tmp_path / 'run'}", LENET5, *typed])
+  assert exit_.value.code == (f"error: No space left on device; what was saved is intact; {again} resumes from there")
 
 
 def test_folders(mistake, capsys, tmp_path):
@@ -304,6 +338,9 @@ def test_default_workdir():
   config = parsed(*typed, "--config.compilation_cache=/x", "--config.schedule.extend=True")
   assert config.value.data.name == "mnist"
   assert config.default_workdir() == "runs/lenet5-mnist,init=a_b,optimizer.name=sgd,steps=3"
+  chosen = command_line.ConfigFlag()
+  chosen.parse(f"{ROOT}/configs/resnet18.py:imagenette,recipe=imagenet", [("seed", "1")])
+  assert chosen.default_workdir() == "runs/resnet18-imagenette,recipe=imagenet,seed=1"
 
 
 @pytest.mark.parametrize(
@@ -320,6 +357,8 @@ def test_default_workdir():
     (["--config.data.mean=(0.4, 0.5, 0.6)"], "data.mean", (0.4, 0.5, 0.6)),
     (["--config.optimizer.learning_rate=1e-2"], "optimizer.learning_rate", 0.01),
     (["--config.init=a=b"], "init", "a=b"),
+    (["--config.model.name=resnet18", "--config.model.zero_init_residual=True"], "model.zero_init_residual", True),
+    (["--config.model.zero_init_residual=True", "--config.model.name=resnet18"], "model.zero_init_residual", True),
   ],
 )
 def test_overrides(typed, field, value):

@@ -16,9 +16,9 @@ from cnn_zoo.training.settings import check
 from cnn_zoo.training.step import make_train_step
 from configs import base, resnet50
 from tests.helpers import ROOT, runner
+from tests.helpers.model_checks import QUICK
 
 CONFIGS = [path.stem for path in select_configs(ROOT / "configs")]
-QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast, but runs slower
 WIDE = ("vgg11_bn", "resnet18")  # whose steps would take longer than their compilation
 
 # One member of each family, as small as its options allow. FCN, DeepLab and the video ResNets, which are made of the
@@ -62,7 +62,7 @@ def config_for(name, argument):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_recipes(name):
   """Every recipe gives settings that mean something; CIFAR has one of its own wherever there is one for digits."""
-  datasets = {base.RECIPES.get(dataset, dataset): dataset for dataset in base.SPECS}
+  datasets = {spec.recipe or name: name for name, spec in data.SPECS.items()}
   embedded = runner.load(name)
   recipes = importlib.import_module(f"configs.{name}").get_config.recipes
   assert set(recipes) <= set(datasets)

@@ -25,9 +25,6 @@ from cnn_zoo.data.decode import CorruptRecordError
 from cnn_zoo.data.kinds import KINDS
 from cnn_zoo.errors import UserError, check_name
 
-# The values with which augmentations have no effect.
-OFF = {"crop": "resize", "flip": False} | dict.fromkeys(("shift", "rotate", "zoom", "time_shift", "gain", "noise"), 0)
-
 # More batches than any run takes: 2^40.
 ENDLESS = 1 << 40
 
@@ -72,9 +69,9 @@ def train_batches(
     ends the workers.
 
   Raises:
-    UserError: `batch_size` is not a multiple of `process_count`, or an augmentation does not apply to the dataset.
+    UserError: `batch_size` is not a multiple of `process_count`.
   """
-  settings = _check(dataset, settings, batch_size, process_count)
+  settings = _check(settings, batch_size, process_count)
   if seed < 0:
     raise UserError(f"seed={seed} must be at least 0")
   # Grain shuffles epoch e with seed + e; hashed first, so that the epochs of seed 1 are not those of seed 0, one later.
@@ -123,7 +120,7 @@ def evaluation_batches(
   Raises:
     UserError: as `train_batches`; or the dataset has no such split.
   """
-  settings = _check(dataset, settings, batch_size, process_count)
+  settings = _check(settings, batch_size, process_count)
   check_name("split", split, ("validation", "test"))
   records = getattr(dataset, split)
   if records is None:
@@ -199,16 +196,8 @@ def size_fields(kind: str) -> tuple[str, ...]:
   return KINDS[kind].SIZES
 
 
-def _check(dataset: Dataset, settings, batch_size: int, process_count: int) -> types.SimpleNamespace:
+def _check(settings, batch_size: int, process_count: int) -> types.SimpleNamespace:
   """A copy of `settings`: a plain object that is quick to read and to send to workers."""
-  kind = dataset.info.kind
-  read = KINDS[kind].SETTINGS
-  for name, off in OFF.items():
-    if name not in read and settings.get(name, off) != off:
-      raise UserError(
-        f"config.data.{name}={settings[name]!r} does not apply to dataset {dataset.name!r}, of kind {kind}; "
-        f"valid: {off!r}"
-      )
   if batch_size < 1 or batch_size % process_count:
     raise UserError(f"batch_size={batch_size} must be a multiple of the number of processes, {process_count}")
   return types.SimpleNamespace(**settings)

@@ -26,6 +26,7 @@ class DatasetSpec:
     tfds: its name in TFDS, `NAME` or `NAME/CONFIG`.
     kind: what an example is: a module of `cnn_zoo.data.kinds`.
     settings: the fields of `config.data` that differ from their defaults.
+    recipe: the recipe that files of configs/ have for it; None if it has the name of the dataset.
     train: the TFDS split to train on.
     test: the TFDS split whose metrics are reported.
     validation: the TFDS split that chooses the best checkpoint, where the authors of the dataset made one besides the
@@ -44,6 +45,7 @@ class DatasetSpec:
   tfds: str
   kind: str
   settings: Mapping[str, Any]
+  recipe: str | None = None
   train: str = "train"
   test: str = "test"
   validation: str | None = None
@@ -71,8 +73,8 @@ SPECS: dict[str, DatasetSpec] = {
   ),
   "mnist": DatasetSpec("mnist", "image", {"image_size": 32, "shift": 0.1, "rotate": 10.0}),
   "fashion_mnist": DatasetSpec("fashion_mnist", "image", {"image_size": 32, "shift": 0.1, "flip": True}),
-  "cifar10": DatasetSpec("cifar10", "image", {"image_size": 32, "shift": 0.125, "flip": True}),
-  "cifar100": DatasetSpec("cifar100", "image", {"image_size": 32, "shift": 0.125, "flip": True}),
+  "cifar10": DatasetSpec("cifar10", "image", {"image_size": 32, "shift": 0.125, "flip": True}, recipe="cifar"),
+  "cifar100": DatasetSpec("cifar100", "image", {"image_size": 32, "shift": 0.125, "flip": True}, recipe="cifar"),
   "imagenette": DatasetSpec(
     "imagenette/320px-v2",
     "image",
@@ -100,16 +102,23 @@ SPECS: dict[str, DatasetSpec] = {
     "speech_commands",
     "waveform",
     {"samples": 16000, "mean": (0.0,), "std": (0.1,), "time_shift": 0.1, "noise": 0.01},
+    recipe="speech",
     validation="validation",
     sample_rate=16000,
   ),
   "moving_digits": DatasetSpec(
-    "moving_digits", "clip", {"image_size": 32, "frames": 16}, embedded=True, published="ucf101"
+    "moving_digits",
+    "clip",
+    {"image_size": 32, "frames": 16},
+    recipe="clips",
+    embedded=True,
+    published="ucf101",
   ),
   "ucf101": DatasetSpec(
     "ucf101/ucf101_1",  # the first of its three ways to split
     "clip",
     {"image_size": 112, "frames": 16, "crop": "random", "min_area": 0.4, "flip": True, **_VIDEO},
+    recipe="actions",
     module="tensorflow_datasets.video.ucf101",
     programs=("ffmpeg",),
   ),
@@ -117,6 +126,7 @@ SPECS: dict[str, DatasetSpec] = {
     "digit_scenes",
     "scene",
     {"image_size": 64, "shift": 0.1, "zoom": 0.1},
+    recipe="scenes",
     embedded=True,
     published="oxford_iiit_pet",
   ),
@@ -124,6 +134,7 @@ SPECS: dict[str, DatasetSpec] = {
     "oxford_iiit_pet",
     "scene",
     {"image_size": 224, "crop": "random", "min_area": 0.25, "flip": True},
+    recipe="pets",
     class_names=("pet", "background", "border"),
     first_label=1,
   ),

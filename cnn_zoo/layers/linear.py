@@ -28,7 +28,7 @@ class Linear(nnx.Module):
     bias: [out_features], or None.
 
   Raises:
-    UserError: for an input of another width than `in_features`.
+    UserError: for a width below 1, and for an input of another width than `in_features`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -49,6 +49,8 @@ class Linear(nnx.Module):
     bias_init: Initializer = initializers.zeros,
     rngs: nnx.Rngs,
   ):
+    if min(in_features, out_features) < 1:
+      raise UserError(f"in_features={in_features} and out_features={out_features} must be at least 1")
     self.in_features, self.out_features = in_features, out_features
     fans = in_features, out_features
     self.kernel = nnx.Param(initializers.draw(rngs.params(), kernel_init, (in_features, out_features), *fans))

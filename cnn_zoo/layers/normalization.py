@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import BatchTooSmallError, UserError
 
 
 class BatchNorm(nnx.Module):
@@ -70,7 +70,7 @@ class BatchNorm(nnx.Module):
     if self.group_size and x.shape[0] % size:
       raise UserError(f"config.batch_norm.group_size={size} does not divide the batch of {x.shape[0]}")
     if size * math.prod(x.shape[1:-1]) == 1:  # the output would be the bias, whatever the input
-      raise UserError(
+      raise BatchTooSmallError(
         f"batch normalisation needs more than one value per channel in training: BatchNorm({self.features}) has "
         f"{size} example of an input {x.shape}; valid: a larger config.batch_size, a smaller config.accumulate, "
         f"a config.batch_norm.group_size above 1 (now {self.group_size}), or larger inputs"

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from cnn_zoo.data import dataset_info, input_shape
 from cnn_zoo.describe.summary import LayerTable, describe
 from cnn_zoo.models import abstract_model
-from cnn_zoo.training.network import compute_dtype
+from cnn_zoo.training.network import compute_dtype, configured_model
 
 
 def describe_config(config: ConfigDict) -> LayerTable:
@@ -21,7 +21,7 @@ def describe_config(config: ConfigDict) -> LayerTable:
     The table, as from `cnn_zoo.describe`.
 
   Raises:
-    UserError: if the model does not take inputs of that size, or does not exist.
+    UserError: if the model does not take inputs of that size, does not exist, or an option of it is not valid.
 
   >>> from configs import base
   >>> table = describe_config(base.get_config("lenet5", "digits"))
@@ -29,12 +29,6 @@ def describe_config(config: ConfigDict) -> LayerTable:
   ((32, 32, 1), 61706)
   """
   info = dataset_info(config.data, prepared=False)
-  options = config.model.to_dict()
-  model = abstract_model(
-    options.pop("name"),
-    num_classes=info.num_classes,
-    in_channels=info.channels,
-    dtype=compute_dtype(config, jax.devices()[0].platform),
-    **options,
-  )
+  dtype = compute_dtype(config, jax.devices()[0].platform)
+  model = configured_model(config, info.num_classes, info.channels, dtype, create=abstract_model)
   return describe(model, input_shape(config.data, info))

@@ -55,12 +55,15 @@ def evaluate(
 
 
 def _check_validation(dataset, run):
-  ours, theirs = (config.data.validation for config in (run.config, run.saved_config))
+  ours, theirs = (config.data for config in (run.config, run.saved_config))
   if not dataset.num_validation:
-    raise UserError(f"split='val' is empty: config.data.validation={ours}; valid: split='test'")
-  if ours != theirs:
+    raise UserError(f"split='val' is empty: config.data.validation={ours.validation}; valid: split='test'")
+  if run.imported and ours.name == theirs.name:
+    raise UserError("split='val' holds examples that imported weights were trained on; valid: split='test'")
+  if ours.name == theirs.name and ours.validation != theirs.validation:
     raise UserError(
-      f"config.data.validation={ours}: split='val' would hold examples that the run was trained on; valid: {theirs}"
+      f"config.data.validation={ours.validation}: split='val' would hold examples that the run was trained on; "
+      f"valid: {theirs.validation}"
     )
 
 

@@ -30,6 +30,7 @@ class SavedRun(NamedTuple):
     weights: {"params", "batch_stats"} of the checkpoint.
     step: of the checkpoint; 0 of imported weights.
     kind: of the weights, "ema" or "raw".
+    imported: whether they are published weights, not those of a run.
   """
 
   folder: RunFolder
@@ -39,6 +40,7 @@ class SavedRun(NamedTuple):
   weights: dict
   step: int
   kind: str
+  imported: bool
 
 
 def open_run(
@@ -80,19 +82,19 @@ def open_run(
     programs = Programs(config, create_mesh(), prepared=prepared)
 
     def load(step):
-      checkpoints.details(step)
+      imported = checkpoints.details(step)["imported"] is not None
       _check_shapes(programs.weight_shapes, checkpoints.weight_shapes(step), config, folder)
       kind = "ema" if weights == "ema" and checkpoints.has_averages(step) else "raw"
-      return checkpoints.restore_weights(step, programs.weight_shapes, kind == "ema"), kind
+      return checkpoints.restore_weights(step, programs.weight_shapes, kind == "ema"), kind, imported
 
     try:
-      restored, kind = load(chosen)
+      restored, kind, imported = load(chosen)
     except DamageError as error:
       if step not in (None, "last", "best"):
         raise
-      chosen, (restored, kind), _ = checkpoints.newest_whole(load)
+      chosen, (restored, kind, imported), _ = checkpoints.newest_whole(load)
       warn(f"{error}; step {chosen} is used, the newest that is whole")
-    return SavedRun(folder, config, saved, programs, restored, chosen, kind)
+    return SavedRun(folder, config, saved, programs, restored, chosen, kind, imported)
 
 
 def warn(text: str) -> None:

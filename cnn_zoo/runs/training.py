@@ -35,10 +35,11 @@ def train_run(
   if result and jax.process_index() == 0:
     folder, task = RunFolder(workdir), get_task(config.task)
     rows = read_metrics(folder.metrics)
-    from cnn_zoo.plots.curves import draw_curves  # takes a second, which training need not wait for
+    if rows:
+      from cnn_zoo.plots.curves import draw_curves  # takes a second, which training need not wait for
 
-    title = f"{config.model.name} on {config.data.name}"
-    draw_curves(rows, folder.curves, title, task.best, task.best_label)
+      title = f"{config.model.name} on {config.data.name}"
+      draw_curves(rows, folder.curves, title, task.best, task.best_label)
     text = f"\n{_summary(config, folder, task, result, rows, time.monotonic() - started)}\n"
     with folder.log.open("a") as log:
       log.write(text)
@@ -47,21 +48,12 @@ def train_run(
 
 
 def _summary(config, folder, task, result, rows, seconds):
-  validated = {row["step"]: row[task.best] for row in rows if row["split"] == "val"}
-  tested = {row["step"]: row[task.best] for row in rows if row["split"] == "test"}
-  if validated:
-    (step,) = tested
-    value = f" ({validated[step]:.2%})" if step in validated else ""  # a damaged row is lost
-    chosen = f"with the checkpoint of step {step}, the best on the validation set{value}"
-  else:
-    step = max(tested, key=lambda step: tested[step])
-    chosen = f"at the end; the best was {tested[step]:.2%} at step {step}"
   figures = "  ".join(f"{name} {value:.4f}" for name, value in result.items())
   return "\n".join(
     [
       f"  {config.model.name} on {config.data.name}: {result[task.best]:.2%} {task.best_label} on the test set, "
       f"{seconds:.0f} s",
-      f"                {chosen}",
+      f"                {_chosen(config, task, rows)}",
       f"  test set      {figures}",
       f"  curves        {folder.curves}",
       f"  metrics       {folder.metrics}, TensorBoard files in {folder.tensorboard}",
@@ -71,3 +63,15 @@ def _summary(config, folder, task, result, rows, seconds):
       "",
     ]
   )
+
+
+def _chosen(config, task, rows):
+  """Which checkpoint the result is of, as far as metrics.jsonl still says: a user may have removed lines of it."""
+  tested = [row for row in rows if row["split"] == "test"]
+  validated = {row["step"]: row[task.best] for row in rows if row["split"] == "val"}
+  if config.data.validation:
+    step = tested[-1]["step"]
+    share = f" ({validated[step]:.2%})" if step in validated else ""
+    return f"with the checkpoint of step {step}, the best on the validation set{share}"
+  best = max(tested, key=lambda row: row[task.best], default=None)
+  return "at the end" + (f"; the best was {best[task.best]:.2%} at step {best['step']}" if best else "")

@@ -68,7 +68,7 @@ class Checkpoints:
     return [checkpoint.step for checkpoint in self._orbax.checkpoints]
 
   def best_step(self) -> int | None:
-    """The step with the highest metric, of several the last; None if none was evaluated."""
+    """The step with the highest metric, of several the last, as Orbax keeps; None if none was saved with metrics."""
     metrics = [(cast(dict, c.metrics or {}).get(self._metric), c.step) for c in self._orbax.checkpoints]
     evaluated = [(value, step) for value, step in metrics if value is not None]
     return max(evaluated)[1] if evaluated else None
@@ -80,7 +80,7 @@ class Checkpoints:
       step: its name.
       state: a pytree of arrays.
       details: JSON: the data iterator's state and the configuration.
-      metrics: of the evaluation at this very step, if there was one.
+      metrics: of the evaluation at this very step, if it was better than all before; otherwise None.
     """
     self._await_save()
     digests = Digests({**named(state), "details": details, "metrics": metrics})

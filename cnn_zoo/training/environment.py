@@ -2,11 +2,14 @@
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+# What the numbers of a run depend on: computing, the order of the examples, decoding them, and the datasets themselves.
+_PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
+_PACKAGES += ("grain", "opencv-python-headless", "scikit-learn", "scipy", "simplejpeg", "tensorflow-datasets")
 
 
 def current_environment(package: Path | None = None) -> dict:
@@ -17,11 +20,12 @@ def current_environment(package: Path | None = None) -> dict:
 
   Returns:
     JSON: "commit" (None without Git, or where the package is not part of a repository, as after `pip install`),
-    "changes" (a digest of what is not committed; None if nothing is) and "versions", by package and of Python.
+    "changes" (a digest of what is not committed, new modules of the package included; None if nothing is) and
+    "versions", by package and of Python.
 
   Example:
-    >>> sorted(current_environment()["versions"])
-    ['flax', 'jax', 'jaxlib', 'numpy', 'optax', 'orbax-checkpoint', 'python']
+    >>> sorted(current_environment()["versions"])[:5]
+    ['flax', 'grain', 'jax', 'jaxlib', 'numpy']
   """
   versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
   commit, changes = _commit(package or Path(__file__).parents[1])
@@ -29,7 +33,7 @@ def current_environment(package: Path | None = None) -> dict:
 
 
 def environment_changes(saved: dict, now: dict) -> list[str]:
-  """What differs between two environments, a phrase for each difference.
+  """What differs between two environments, a phrase for each difference; packages that one does not name are left out.
 
   Example:
     >>> old = {"commit": "0123456789abcdef", "changes": None, "versions": {"jax": "0.10.2"}}
@@ -40,9 +44,8 @@ def environment_changes(saved: dict, now: dict) -> list[str]:
   found = []
   if any(saved[field] != now[field] for field in ("commit", "changes")):
     found.append(f"code {code[0]} -> {code[1]}" if code[0] != code[1] else f"code {code[0]} -> other changes")
-  versions = saved["versions"] | now["versions"]
-  pairs = {name: [environment["versions"].get(name) for environment in (saved, now)] for name in versions}
-  return found + [f"{name} {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
+  old, new = saved["versions"], now["versions"]
+  return found + [f"{name} {old[name]} -> {new[name]}" for name in old if old[name] != new.get(name, old[name])]
 
 
 def _code(environment):
@@ -58,6 +61,8 @@ def _commit(package):
     commit = _git(package, "rev-parse", "HEAD").decode().strip()
     status = _git(package, "status", "--porcelain", "--untracked-files=no")
     changes = _git(package, "diff", "HEAD") if status else b""
+    for name in _git(package, "ls-files", "--others", "--exclude-standard", "-z", "*.py").split(b"\0")[:-1]:
+      changes += name + b"\0" + (package / os.fsdecode(name)).read_bytes()
   except (OSError, subprocess.SubprocessError):  # no Git, or no repository
     return None, None
   return commit, hashlib.sha256(changes).hexdigest()[:12] if changes else None

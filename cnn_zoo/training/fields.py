@@ -5,6 +5,8 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
+from cnn_zoo.errors import UserError
+
 # What it does to a resumed run if a field differs from the saved one.
 REFUSED = "refused"  # other numbers: it is another run
 FREE = "free"  # the same numbers, elsewhere or at another speed
@@ -131,3 +133,23 @@ def choice(default: str, choices: Iterable[str], meaning: str, resumed: str = RE
 def text(default: str | None, meaning: str, resumed: str = REFUSED) -> Setting:
   """The row of any text, such as the path of a folder."""
   return Setting(default, meaning, str, resumed=resumed)
+
+
+def shown(value: object) -> str:
+  """A value in a message, cut off if it is long."""
+  text = repr(value)
+  return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def option_error(option: str, value: object, error: UserError) -> UserError:
+  """An architecture's error about one of its options, which names the field of the configuration.
+
+  >>> str(option_error("depth", 0, UserError("depth=0 must be at least 1")))
+  'config.model.depth=0 must be at least 1'
+  >>> str(option_error("dropout_rate", 2.0, UserError("rate=2.0 of Dropout must be below 1")))
+  'config.model.dropout_rate=2.0 is not valid: rate=2.0 of Dropout must be below 1'
+  """
+  says = str(error)
+  if says.startswith(f"{option}="):
+    return UserError(f"config.model.{says}")
+  return UserError(f"config.model.{option}={shown(value)} is not valid: {says}")

@@ -20,8 +20,8 @@ class RunFolder:
   Attributes:
     path: the folder.
     checkpoints: the folder of `cnn_zoo.training.checkpoints.Checkpoints`.
-    config: the configuration that the run was last started with, JSON.
-    environment: the code and the packages that the run was last started with, JSON.
+    config: the configuration that the run was last trained with, JSON.
+    environment: the code and the packages that the run was last trained with, JSON.
     damaged: the folder of checkpoints that cannot be read as they were written.
     owner: the process that trains or trained last in the folder, JSON, locked while it does.
     metrics: a JSON object for each logged step and evaluation; nothing in it depends on the clock.
@@ -72,18 +72,29 @@ class RunFolder:
 
     Returns:
       The new name; None if the folder holds no run, and is left as it is.
+
+    Raises:
+      UserError: if it cannot be renamed.
     """
-    numbers = range(1, 1 << 20)
-    other = next(path for n in numbers if not (path := self.path.with_name(f"{self.path.name}.old{n}")).exists())
     held = self.config.exists() or self.checkpoints.exists()
     multihost_utils.sync_global_devices("set_aside: all processes have looked")
-    if held and jax.process_index() == 0:
-      self.path.rename(other)
+    if not held:
+      return None
+    if Path.cwd().is_relative_to(self.path.resolve()):
+      raise UserError(f"workdir={str(self)!r} holds the current folder and cannot be renamed; give another --workdir")
+    paths = (self.path.parent / f"{self.path.name}.old{number}" for number in range(1, 1 << 20))
+    try:
+      other = next(path for path in paths if not path.exists())
+      multihost_utils.sync_global_devices("set_aside: all processes have chosen")
+      if jax.process_index() == 0:
+        self.path.rename(other)
+    except OSError as error:
+      raise UserError(f"workdir={str(self)!r} cannot be renamed: {error.strerror}; give another --workdir") from None
     multihost_utils.sync_global_devices("set_aside: renamed")
-    return other if held else None
+    return other
 
   def read_config(self) -> ConfigDict:
-    """The configuration that the run was last started with.
+    """The configuration that the run was last trained with.
 
     Raises:
       UserError: if the folder holds no run.

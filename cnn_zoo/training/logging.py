@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cnn_zoo.training.folder import RunFolder
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
-"""The names of the splits in metrics.jsonl and TensorBoard, and what they are called in sentences."""
+"""The names of the splits in metrics.jsonl and TensorBoard, and those of `cnn_zoo.data.Dataset`."""
 
 
 class RunLog:
@@ -53,15 +53,21 @@ class RunLog:
 
     self._console = Console(stderr=True)
     self._file = folder.log.open("a", buffering=1)
-    rows, damaged = _parse(folder.metrics)
-    rows = _kept(rows, step, total)
+    saved, damaged = _parse(folder.metrics)
+    rows = _kept(saved, step, total)
+    # TensorBoard drops all points from `purge_step` on. A test row that is not kept may be of an early step.
+    reports = [row["step"] for row in saved if row["split"] == "test" and row not in rows]
+    purged = min([step + 1, *reports])
     self._splits = {row["split"] for row in rows}
     as_it_was = written is None or holds(folder.metrics, written)
     temporary = folder.metrics.with_suffix(".tmp")
     temporary.write_text("".join(map(self._line, rows)))
     temporary.replace(folder.metrics)
     self._metrics = folder.metrics.open("a", buffering=1)
-    self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
+    self._board = SummaryWriter(str(folder.tensorboard), purge_step=purged)
+    for row in rows:
+      if row["step"] >= purged:
+        self._draw(row)
     self._progress = Progress(
       TextColumn("step"),
       MofNCompleteColumn(),
@@ -130,8 +136,7 @@ class RunLog:
     if not self._leader:
       return
     self._metrics.write(self._line({"split": split, "step": step, "epoch": round(epoch, 4), **values}))
-    for name, value in values.items():
-      self._board.add_scalar(f"{split}/{name}", value, step)
+    self._draw({"split": split, "step": step, **values})
     name, label = self._headline
     note = f"loss {values['loss']:.4f}  {label} {values[name]:6.2%}"
     if split == "train":
@@ -143,6 +148,12 @@ class RunLog:
       self._write(line)  # the bar shows it
     else:
       self.say(line)
+
+  def _draw(self, row):
+    """Adds a row of metrics.jsonl to TensorBoard."""
+    for name, value in row.items():
+      if name not in ("split", "step", "epoch"):
+        self._board.add_scalar(f"{row['split']}/{name}", value, row["step"])
 
   @contextlib.contextmanager
   def off_the_clock(self) -> Iterator[None]:

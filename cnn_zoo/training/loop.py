@@ -24,7 +24,7 @@ from cnn_zoo.training.network import count_parameters
 from cnn_zoo.training.ownership import owned
 from cnn_zoo.training.plan import Plan
 from cnn_zoo.training.programs import Programs, enable_compilation_cache, evaluated_weights
-from cnn_zoo.training.resume import find_start, make_details
+from cnn_zoo.training.resume import Start, find_start, make_details
 from cnn_zoo.training.signals import StopSignal
 
 
@@ -37,9 +37,9 @@ def train(
 ) -> dict[str, float]:
   """Trains, or resumes from the last checkpoint in `workdir`.
 
-  The best checkpoint is chosen on the validation set (logged as "val"), and the test set is evaluated once at the end,
-  with that checkpoint. With config.data.validation=0.0 there is no validation set: the test set is evaluated instead,
-  and the last evaluation is the result.
+  The best checkpoint is chosen on the validation set (logged as "val"); of equally good ones it is the first. The test
+  set is evaluated once at the end, with that checkpoint. With config.data.validation=0.0 there is no validation set:
+  the test set is evaluated instead, and the last evaluation is the result.
 
   Args:
     config: what configs/base.py describes.
@@ -64,28 +64,36 @@ def train(
   folder, environment = RunFolder(workdir), current_environment()
 
   with contextlib.ExitStack() as at_end:
-    notes = at_end.enter_context(owned(folder, restart=restart))
-    checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=programs.task.best)
-    at_end.callback(checkpoints.close)
-    start, state = find_start(checkpoints, config, folder, environment, programs.shapes)
-    notes += [load_initial_weights(programs, config)] if config.init and not start.step else start.notes
+
+    def open_folder():
+      moved = at_end.enter_context(owned(folder, restart=restart))
+      checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=programs.task.best)
+      at_end.callback(checkpoints.close)
+      return checkpoints, moved
+
+    opened = None if restart else open_folder()
+    start, state = find_start(opened[0], config, folder, environment, programs.shapes) if opened else (Start(), None)
+    notes = [load_initial_weights(programs, config)] if config.init and not start.step else start.notes
 
     # XLA compiles in a thread, while data and state are made ready.
     compiling = None if start.finished else programs.compile_train_step()
     dataset = data.open_dataset(config.data)
     plan = Plan(config, dataset.num_train)
+    # A run is set aside last, so that it stays in its place if this one is refused.
+    checkpoints, moved = opened or open_folder()
     state = programs.initial_state() if state is None else state
     log = _open_log(folder, config, environment, programs.task, start, plan)
     at_end.callback(log.close)
     run = _Run(config, mesh, programs, checkpoints, environment, dataset, plan, log)
-    for line in (_description(run), *notes):
+    for line in (_description(run), *moved, *notes):
       log.say(line)
     metrics = None
     if compiling is not None:
       log.say("compiling the training step ...")
       step, state, metrics = _take_steps(run, start, state, compiling.result(), started)
       if step < plan.total:
-        log.say(f"stopped by a signal: step {step} of {plan.total} is saved; the same command resumes from there")
+        again = "the same command without --restart" if restart else "the same command"
+        log.say(f"stopped by a signal: step {step} of {plan.total} is saved; {again} resumes from there")
         return {}
     return _report(run, state, metrics)
 
@@ -125,8 +133,8 @@ def _take_steps(run, start, state, train_step, started):
       due, epoch = plan.due(step, stops), plan.epoch(step)
       if due.any:
         sums = jax.device_get(state.metrics)
-        if config.on_nan == "stop":
-          _check_finite(sums, step, run.checkpoints)
+        if config.on_nan == "stop" and not math.isfinite(sums["loss"]):
+          raise _not_finite("loss", step, run.checkpoints)
       if due.log:
         log.metrics("train", step, epoch, _training_metrics(programs.task, sums, plan.rate(step)))
         state = dataclasses.replace(state, metrics=programs.no_metrics())
@@ -138,10 +146,13 @@ def _take_steps(run, start, state, train_step, started):
         improved = metrics[programs.task.best] > best
         best = max(best, metrics[programs.task.best])
       if due.save or improved:
+        if config.on_nan == "stop" and not programs.is_finite(state):
+          raise _not_finite("state", step, run.checkpoints)
         details = make_details(
           config, batches.get_state(), plan.total, run.dataset.num_train, best, run.environment, log.written()
         )
-        run.checkpoints.save(step, state, details, metrics if due.evaluate else None)
+        # Without the metrics of equally good ones, the best is the first, whichever steps are saved for other reasons.
+        run.checkpoints.save(step, state, details, metrics if improved else None)
       log.advance(step)
       if stops:
         break
@@ -158,11 +169,13 @@ def _report(run, state, metrics):
   step, weights = run.plan.total, evaluated_weights(state)
   if run.chosen_on == "val":
     best = run.checkpoints.best_step()
-    if best != step:
+    if best is None:
+      run.log.say(f"warning: the best checkpoint on the validation set is gone; that of step {step} is tested")
+    elif best != step:
       try:
         step, weights = best, run.checkpoints.restore_weights(best, run.programs.weight_shapes)
       except DamageError as error:
-        run.log.say(f"warning: {error}, although it is the best on the validation set; testing that of step {step}")
+        run.log.say(f"warning: {error}, although it is the best on the validation set; that of step {step} is tested")
   result = run.programs.evaluate(weights, run.dataset, "test")
   if run.chosen_on == "val" and not run.log.has("test"):
     run.log.metrics("test", step, run.plan.epoch(step), result)
@@ -171,7 +184,7 @@ def _report(run, state, metrics):
 
 def _open_log(folder, config, environment, task, start, plan):
   leader = jax.process_index() == 0
-  if leader:
+  if leader and not start.finished:
     folder.write_config(config)
     folder.write_environment(environment)
   headline = (task.best, task.best_label)
@@ -209,12 +222,9 @@ def _training_metrics(task, sums, learning_rate):
   return task.metrics(sums) | means
 
 
-def _check_finite(sums, step, checkpoints):
-  """Raises TrainingError if a loss or a state since the last metrics was not finite."""
-  if math.isfinite(sums["loss"]) and not sums["not_finite"]:
-    return
+def _not_finite(what, step, checkpoints):
+  """The error that ends the run."""
   checkpoints.wait()
   saved = max(checkpoints.steps(), default=0)
   before = f"the last checkpoint, of step {saved}, is from before" if saved else "nothing was saved before"
-  what = "state" if math.isfinite(sums["loss"]) else "loss"
-  raise TrainingError(f"the {what} is not finite at step {step} (config.on_nan='stop' ends the run); {before}")
+  return TrainingError(f"the {what} is not finite at step {step} (config.on_nan='stop' ends the run); {before}")

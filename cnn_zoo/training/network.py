@@ -1,5 +1,7 @@
 """The model that a configuration describes, split into its graph and its arrays."""
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,8 +10,10 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from cnn_zoo.errors import UserError
 from cnn_zoo.layers import configure_batch_norm
-from cnn_zoo.models import create_model
+from cnn_zoo.models import abstract_model, create_model
+from cnn_zoo.training.fields import option_error
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -56,6 +60,52 @@ def compute_dtype(config: ConfigDict, platform: str):
   return _DTYPES[config.dtype]
 
 
+def configured_model(
+  config: ConfigDict, num_classes: int, channels: int, dtype=jnp.float32, create: Callable = create_model, **options
+) -> nnx.Module:
+  """The model of `config.model`, with the architecture's own batch normalisation.
+
+  Args:
+    config: of which `model` is read.
+    num_classes: width of the logits.
+    channels: of the input.
+    dtype: what the model computes in.
+    create: `create_model`, or `abstract_model` for shapes instead of numbers.
+    **options: of `create`, such as `rngs`.
+
+  Returns:
+    The model.
+
+  Raises:
+    UserError: an option of `config.model` is not valid; the message starts with `config.model.OPTION=VALUE`.
+
+  >>> from cnn_zoo.models import abstract_model
+  >>> configured_model(ConfigDict({"model": {"name": "unet", "depth": 0}}), 2, 1, create=abstract_model)
+  Traceback (most recent call last):
+  cnn_zoo.errors.UserError: config.model.depth=0 must be at least 1
+  """
+  given = {option: value for option, value in config.model.to_dict().items() if value is not None}
+  name = given.pop("name")
+  sizes = {"num_classes": num_classes, "in_channels": channels, "dtype": dtype}
+  try:
+    return create(name, **sizes, **given, **options)
+  except UserError as error:
+    option = _wrong_option(name, sizes, given, error)
+    raise (error if option is None else option_error(option, given[option], error)) from None
+
+
+def _wrong_option(name, sizes, given, error):
+  """The option that `error` is about: the one that it begins with, or without which there is no error; else None."""
+  for option in given:
+    if str(error).startswith(f"{option}="):
+      return option
+  for option in given:
+    with contextlib.suppress(UserError):
+      abstract_model(name, **sizes, **{other: value for other, value in given.items() if other != option})
+      return option
+  return None
+
+
 def build_network(config: ConfigDict, num_classes: int, channels: int, dtype=jnp.float32) -> Network:
   """The model that a configuration describes, initialised from its seed.
 
@@ -69,19 +119,10 @@ def build_network(config: ConfigDict, num_classes: int, channels: int, dtype=jnp
     The model, split.
 
   Raises:
-    UserError: `config.model` has an option, or a convolution, that the architecture does not take.
+    UserError: an option of `config.model` is not valid.
   """
-  options = config.model.to_dict()
-  name = options.pop("name")
   rngs = nnx.Rngs(params=config.seed, dropout=config.seed)
-  model = create_model(
-    name,
-    num_classes=num_classes,
-    in_channels=channels,
-    dtype=dtype,
-    rngs=rngs,
-    **{option: value for option, value in options.items() if value is not None},
-  )
+  model = configured_model(config, num_classes, channels, dtype, rngs=rngs)
   configure_batch_norm(model, momentum=config.batch_norm.momentum, group_size=config.batch_norm.group_size)
   return Network(model)
 

@@ -14,13 +14,13 @@ from ml_collections import ConfigDict
 
 from cnn_zoo import convolutions, data
 from cnn_zoo.describe.least_input import least_input
-from cnn_zoo.errors import InputTooSmallError, UserError
+from cnn_zoo.errors import BatchTooSmallError, InputTooSmallError, UserError
 from cnn_zoo.tasks import get_task
 from cnn_zoo.training.mesh import platform, replicate, replicated, shard_batch, sharded
 from cnn_zoo.training.network import build_network, compute_dtype
 from cnn_zoo.training.optimizers import create_optimizer
 from cnn_zoo.training.state import TrainState, initial_state, zero_metrics
-from cnn_zoo.training.step import make_answer, make_eval_step, make_train_step
+from cnn_zoo.training.step import is_finite, make_answer, make_eval_step, make_train_step
 
 
 def enable_compilation_cache(config: ConfigDict) -> None:
@@ -72,6 +72,7 @@ class Programs:
     )
     self._answer = jax.jit(make_answer(self.network, config, self.dtype), out_shardings=everywhere)
     self._eval_step = jax.jit(make_eval_step(*model), out_shardings=everywhere)
+    self._is_finite = jax.jit(is_finite, out_shardings=everywhere)
     self.shapes = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
       jax.eval_shape(fresh, self.network.params, self.network.batch_stats),
@@ -89,6 +90,10 @@ class Programs:
   def initial_state(self) -> TrainState:
     """The state before the first step."""
     return self._fresh(self.network.params, self.network.batch_stats)
+
+  def is_finite(self, state: TrainState) -> bool:
+    """Whether all numbers of the state are finite. In a job of several processes all must call it."""
+    return bool(self._is_finite(state))
 
   def compile_train_step(self) -> "Future[Callable]":
     """Traces the step (state, batch, learning_rate) -> state now, and compiles it in a thread.
@@ -125,6 +130,11 @@ class Programs:
         yield
     except InputTooSmallError as error:
       raise self._too_small(error) from None
+    except BatchTooSmallError as error:
+      config = self._config
+      batch = f"config.batch_size={config.batch_size} with config.accumulate={config.accumulate}"
+      given = "config.batch_norm.group_size=1" if config.batch_norm.group_size == 1 else batch
+      raise UserError(f"{given} is too small: {error}") from None
     except UserError as error:
       if str(error).startswith("config."):
         raise

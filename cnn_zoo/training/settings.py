@@ -12,11 +12,26 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from cnn_zoo import data
+from cnn_zoo.convolutions.lowerings.choice import LOWERINGS
 from cnn_zoo.data.kinds.image import CROPS
 from cnn_zoo.errors import UserError, check_name, nearest
 from cnn_zoo.models import list_models, model_options
+from cnn_zoo.models.surgery import parse_convolution
 from cnn_zoo.tasks import TASKS
-from cnn_zoo.training.fields import FREE, LENGTH, REFUSED, Setting, choice, number, numbers, switch, text, whole
+from cnn_zoo.training.fields import (
+  FREE,
+  LENGTH,
+  REFUSED,
+  Setting,
+  choice,
+  number,
+  numbers,
+  option_error,
+  shown,
+  switch,
+  text,
+  whole,
+)
 from cnn_zoo.training.optimizers import OPTIMIZERS
 from cnn_zoo.training.schedules import DEPEND_ON_LENGTH, SCHEDULES
 
@@ -31,7 +46,7 @@ SETTINGS: dict[str, Setting] = {
   "task": choice("classification", TASKS, "what the labels mean, which decides on loss and metrics"),
   "dtype": choice("auto", ("float32", "bfloat16", "auto"),
     "what the model computes in; auto: bfloat16 on GPU and TPU, else float32"),
-  "convolution_lowering": choice("auto", ("auto", "lax"),
+  "convolution_lowering": choice("auto", LOWERINGS,
     "auto: the measured best for the backend; lax: XLA's own everywhere", FREE),
   "compilation_cache": text("~/.cache/cnn_zoo", "where compiled programs are kept between runs; '' for nowhere", FREE),
 
@@ -152,7 +167,7 @@ def setting_of(config: ConfigDict, field: str) -> Setting:
   for name in field.split("."):
     if name not in fields:
       hint = nearest(name, fields) if fields else f"{path} is a plain value"
-      raise UserError(f"{path} has no field {_shown(name)}; {hint}")
+      raise UserError(f"{path} has no field {shown(name)}; {hint}")
     path = f"{path}.{name}"
     fields = list(_children(rows, path.removeprefix("config.") + "."))
   raise UserError(f"{path} is a group; set one of its fields: {', '.join(fields)}")
@@ -205,7 +220,7 @@ def check(config: ConfigDict) -> None:
   cnn_zoo.errors.UserError: config.ema_decay=1.0 is not valid; valid: a number, at least 0 and below 1 (...)
   """
   if not isinstance(config, ConfigDict) or "model" not in config or "name" not in config.model:
-    raise UserError(f"config is {_shown(config)}; valid: what configs.base.get_config returns")
+    raise UserError(f"config is {shown(config)}; valid: what configs.base.get_config returns")
   values = _flat(config.to_dict())
   _check_field("model.name", SETTINGS["model.name"], values["model.name"])
   rows = SETTINGS | _option_settings(values["model.name"])
@@ -217,9 +232,14 @@ def check(config: ConfigDict) -> None:
   for field in SETTINGS:
     if field not in values:
       raise UserError(f"config.{field} is missing; valid: {SETTINGS[field].valid()} ({SETTINGS[field].meaning})")
+  try:
+    parse_convolution(config.model.convolution)
+  except UserError as error:
+    raise option_error("convolution", config.model.convolution, error) from None
   task = data.KINDS[data.SPECS[config.data.name].kind].TASK
   if config.task != task:
     raise UserError(f"config.task={config.task!r} does not fit config.data.name={config.data.name!r}; valid: {task}")
+  _check_read(config)
   warmup, epochs = config.schedule.warmup_epochs, config.epochs
   if config.steps is None and warmup > epochs:
     raise UserError(
@@ -281,23 +301,6 @@ def check_same_run(saved: dict, config: ConfigDict, workdir: Path) -> None:
     )
 
 
-def differences(saved: dict, config: ConfigDict) -> list[str]:
-  """The fields in which a configuration describes another run than a saved one.
-
-  Args:
-    saved: a configuration as JSON; a field that it lacks counts as its default.
-    config: the other one.
-
-  Returns:
-    A line "field: old -> new" each; those of the model first. Fields that are free are left out.
-
-  >>> differences({"model": {"name": "lenet5"}, "epochs": 8.0}, default_config())
-  ['epochs: 8.0 -> 20.0']
-  """
-  changed = _changed(saved, config)
-  return [_change(changed, field) for field in changed]
-
-
 def is_free(field: str) -> bool:
   """Whether a run may be resumed with another value of `field`, because its numbers do not depend on it.
 
@@ -339,17 +342,29 @@ def _check_field(field, setting, value):
     raise _wrong(field, setting, value)
 
 
+def _check_read(config):
+  """Refuses a field of `config.data` that the kind of the dataset does not read, unless it has its default.
+
+  Lengths are allowed: files of configs/ set them for their model, whatever the dataset.
+  """
+  name = config.data.name
+  kind = data.SPECS[name].kind
+  lengths = {field for other in data.KINDS.values() for field in other.SIZES}
+  read = {field for other in data.KINDS.values() for field in other.SETTINGS}
+  for field in sorted(read - lengths - set(data.KINDS[kind].SETTINGS)):
+    value, default = config.data[field], SETTINGS[f"data.{field}"].default
+    if value != default:
+      raise UserError(
+        f"config.data.{field}={value!r} does not apply to config.data.name={name!r}, of kind {kind}; valid: {default!r}"
+      )
+
+
 def _wrong(field, setting, value):
   """The error that says that `value` cannot be: of a name, with those that are near."""
   if setting.choices:
-    return UserError(f"config.{field}={_shown(value)} is not known; {nearest(str(value)[:100], setting.choices)}")
+    return UserError(f"config.{field}={shown(value)} is not known; {nearest(str(value)[:100], setting.choices)}")
   valid = f"{setting.valid()} ({setting.meaning})"
-  return UserError(f"config.{field}={_shown(value)} is not valid; valid: {valid}")
-
-
-def _shown(value):
-  text = repr(value)
-  return text if len(text) <= 80 else f"{text[:77]}..."
+  return UserError(f"config.{field}={shown(value)} is not valid; valid: {valid}")
 
 
 def _children(fields, prefix):
@@ -361,7 +376,7 @@ def _set(config, field, value):
   *groups, name = field.split(".")
   for group in groups:
     config = config[group]
-  with config.ignore_type():  # None, and whole numbers for others
+  with config.ignore_type(), config.unlocked():  # None, whole numbers for others; options of another architecture
     config[name] = value
 
 

@@ -52,9 +52,8 @@ def zero_metrics(zero_sums: dict[str, Any]) -> dict[str, Any]:
   return as_floats({**zero_sums, **STEP_SUMS})
 
 
-STEP_SUMS = dict.fromkeys(("grad_norm", "steps", "not_finite"), np.float32(0))
-"""What is summed over steps, besides the task's sums over examples: the norm of the gradient, one, and whether a number
-of the state is not finite."""
+STEP_SUMS = dict.fromkeys(("grad_norm", "steps"), np.float32(0))
+"""What is summed over steps, besides the task's sums over examples: the norm of the gradient, and one."""
 
 
 def initial_state(

@@ -84,11 +84,7 @@ def _update(config, state, grads, batch_stats, sums, learning_rate):
   optimizer = create_optimizer(config.optimizer, learning_rate)
   updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
   params = optax.apply_updates(state.params, updates)
-  sums |= {
-    "grad_norm": jnp.linalg.norm(ravel_pytree(grads)[0]),
-    "steps": 1,
-    "not_finite": ~_is_finite((params, batch_stats, optimizer_state)),
-  }
+  sums |= {"grad_norm": jnp.linalg.norm(ravel_pytree(grads)[0]), "steps": 1}
   new = TrainState(
     step=state.step + 1,
     params=params,
@@ -100,9 +96,12 @@ def _update(config, state, grads, batch_stats, sums, learning_rate):
   return jax.tree.map(lambda new, old: new.astype(old.dtype), new, state)  # some are float64 with jax_enable_x64
 
 
-def _is_finite(tree):
-  """Whether all numbers are; an update can overflow although the loss is finite."""
-  return jnp.isfinite(ravel_pytree(tree)[0]).all()
+def is_finite(state: TrainState) -> jax.Array:
+  """Whether all numbers that a step has computed are finite; an update can overflow although the loss is finite.
+
+  Inside the step it would take 8 of 80 ms for EfficientNet-B0 on digits, so it is a program that runs before a save.
+  """
+  return jnp.isfinite(ravel_pytree((state.params, state.batch_stats, state.optimizer, state.ema))[0]).all()
 
 
 def _average(ema, new, decay, step):

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import time
@@ -223,22 +222,6 @@ def test_batch_size_that_does_not_divide(digits, batch_size, process_count):
 def test_wrong_seed(digits):
   with pytest.raises(UserError, match="seed=-1"):
     train_batches(digits, make_settings(), seed=-1, batch_size=8)
-
-
-@pytest.mark.parametrize(
-  ("kind", "setting", "value", "valid"),
-  [
-    ("image", "noise", 0.1, "0"),
-    ("waveform", "flip", True, "False"),
-    ("waveform", "crop", "random", "'resize'"),
-    ("clip", "time_shift", 0.1, "0"),
-    ("scene", "gain", 6.0, "0"),
-  ],
-)
-def test_augmentations_of_another_kind(kind, setting, value, valid):
-  message = f"config.data.{setting}={value!r} does not apply to dataset 'tiny', of kind {kind}; valid: {valid}"
-  with pytest.raises(UserError, match=re.escape(message)):
-    train_batches(make_dataset(kind=kind), make_settings(**{setting: value}), seed=0, batch_size=2)
 
 
 PNG = make_dataset(1).train[0]["image"]

@@ -22,8 +22,10 @@ from ml_collections import ConfigDict
 import cnn_zoo
 from cnn_zoo.convolutions import create_convolution, lowering
 from cnn_zoo.convolutions.lowerings import fourier
+from cnn_zoo.data import DatasetInfo
 from cnn_zoo.data.kinds import KINDS
 from cnn_zoo.data.specs import SPECS, DatasetSpec
+from cnn_zoo.errors import UserError
 from cnn_zoo.training import optimizers, settings
 from configs import all_cnn_c, base
 from experiments import lenet5_sgd
@@ -69,9 +71,26 @@ config = all_cnn_c.get_config("digits")
 config.data.brightness, config.data.shift, config.data.rotate, config.data.zoom = 1.0, 0.0, 0.0, 0.0
 settings.check(config)
 png = cv2.imencode(".png", np.full((32, 32), 100, np.uint8))[1].tobytes()
-image = KINDS["image"].augmented_image(png, 1, config.data, np.random.default_rng(1))
+records = {
+  "image": {"image": png, "label": 1},
+  "clip": {"video": [png, png], "label": 1},
+  "scene": {"image": png, "segmentation_mask": png},
+}
 factor = 1 + np.random.default_rng(1).uniform(-1, 1)
-assert image.shape == (32, 32, 1) and (image == round(100 * factor)).all() and factor != 1
+info = DatasetInfo(255, 1, "classification", "image", ())
+for kind, record in records.items():
+  value, _ = KINDS[kind].make_example(record, info, config.data, np.random.default_rng(1))
+  assert value.shape == KINDS[kind].shapes(config.data, 1)[0].shape
+  assert (value == round(100 * factor)).all() and factor != 1, kind
+
+sounds = base.get_config("m5", "waveforms")
+sounds.data.brightness = 0.3
+try:
+  settings.check(sounds)
+except UserError as error:
+  assert str(error).startswith("config.data.brightness=0.3 does not apply to config.data.name='waveforms'"), error
+else:
+  raise AssertionError("it is ignored")
 
 config.optimizer.name, config.optimizer.weight_decay = "lion", 0.5
 settings.check(config)

@@ -19,8 +19,6 @@ FEATURES = {
   "DenseNet": "stem 2, block1 4, block2 8, block3 16, block4 32",
 }
 
-QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
-
 
 def images(*sizes, batch=3, channels=3):
   return jax.random.normal(jax.random.key(1), (batch, *sizes, channels))

@@ -14,7 +14,7 @@ from cnn_zoo.models.efficientnet import SCALINGS, compound_scaling
 from cnn_zoo.models.scaling import scale_channels, scale_layers
 from tests.helpers import golden
 from tests.helpers.members import MULTIPLIED, Member, ranks
-from tests.helpers.model_checks import traced_shape
+from tests.helpers.model_checks import QUICK, images, traced_shape
 
 MEMBERS = {
   "efficientnet_b0": Member(ranks(32, 32, 16), MULTIPLIED),
@@ -23,16 +23,11 @@ FEATURES = {
   "EfficientNet": "stem 2, stage1 2, stage2 4, stage3 8, stage4 16, stage5 16, stage6 32, stage7 32",
 }
 
-QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 TINY = {"width": 0.25, "depth": 0.1}  # one block a stage
 
 
 def tiny(**options):
   return create_model("efficientnet_b0", **{"num_classes": 5, "rngs": nnx.Rngs(0)} | TINY | options)
-
-
-def images(*sizes, batch=4, channels=3):
-  return jax.random.normal(jax.random.key(1), (batch, *sizes, channels))
 
 
 def compiled(model):

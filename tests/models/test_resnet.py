@@ -16,6 +16,7 @@ from cnn_zoo.models.resnet import LAYERS, BasicBlock, Bottleneck, PlainBlock, Re
 from cnn_zoo.models.resnetv2 import PreActivationBasicBlock, PreActivationBottleneck, ResNetV2
 from tests.helpers import golden
 from tests.helpers.members import RESNET, Member, one_block, ranks
+from tests.helpers.model_checks import QUICK
 
 MEMBERS = {
   "resnet18": Member(ranks(32, 32, 16), fixed=one_block("resnet18"), tables=RESNET),
@@ -28,7 +29,6 @@ FEATURES = {
   "ResNetV2": "conv1 2, conv2 4, conv3 8, conv4 16, conv5 32",
 }
 
-QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 NETWORKS = [
   *(("resnet", depth) for depth in LAYERS),
   *(("resnetv2_", depth) for depth in LAYERS),

@@ -290,7 +290,7 @@ def test_what_is_kept_keeps_its_numbers():
     (
       "lenet5",
       "transposed:output_padding=1",
-      r"cannot replace c1 .*: output_padding=1 must be .* below strides=\(1, 1\)",
+      r"cannot replace c1 .*: output_padding=1 must .* below the larger of strides=\(1, 1\) and dilation=\(1, 1\)",
     ),
     ("lenet5", "spatially_separable:split=2+1", r"cannot replace c1 .*: split='2\+1' needs a kernel of rank 3"),
     (

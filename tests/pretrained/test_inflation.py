@@ -12,8 +12,8 @@ from cnn_zoo.layers import BatchNorm
 from cnn_zoo.models import abstract_model, create_model
 from cnn_zoo.models.resnet import BasicBlock, ResNet
 from cnn_zoo.pretrained.inflation import inflatable, inflate, inflate_weights
+from tests.helpers.model_checks import evaluated
 
-QUICK = {"xla_backend_optimization_level": 0}  # compiles twice as fast
 KERNEL = np.random.default_rng(0).standard_normal((3, 3, 4, 5)).astype(np.float32)
 C3D = {"num_classes": 5, "in_channels": 3, "width": 0.125, "hidden_features": 16, "batch_norm": True}
 
@@ -21,13 +21,6 @@ C3D = {"num_classes": 5, "in_channels": 3, "width": 0.125, "hidden_features": 16
 def images(*sizes, channels=3):
   """A batch [2, *sizes, channels] of noise."""
   return jax.random.normal(jax.random.key(1), (2, *sizes, channels))
-
-
-def evaluated(model, x):
-  """The logits of `model` for x in evaluation mode."""
-  model.eval()
-  graph, state = nnx.split(model)
-  return jax.jit(lambda state, x: nnx.merge(graph, state)(x), compiler_options=QUICK)(state, x)
 
 
 def trained(model):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cnn_zoo import data
 from cnn_zoo.errors import UserError
 from cnn_zoo.runs.evaluation import evaluate
 from tests.helpers import runner
@@ -70,3 +71,15 @@ def test_splits(whole_run):
     config = runner.load("lenet5", **runner.UNEVEN, **{"data.validation": share})
     with pytest.raises(UserError, match=says):
       evaluate(config, whole_run, split="val")
+
+
+def test_the_validation_set_of_another_dataset(whole_run, monkeypatch):
+  """Whatever its share: the run was not trained on it."""
+  fields = {"data.validation": 0.2, "eval.batch_size": 287}
+  settings = runner.load("lenet5", **fields).data
+  dataset, info = data.open_dataset(settings), data.dataset_info(settings)
+  monkeypatch.setattr(data, "open_dataset", lambda settings: dataset)
+  monkeypatch.setattr(data, "dataset_info", lambda settings, prepared=True: info)
+  config = runner.load("lenet5", **runner.UNEVEN, **fields, **{"data.name": "mnist"})
+  result = evaluate(config, whole_run, split="val")
+  assert (result["dataset"], result["split"], result["examples"]) == ("mnist", "val", 287)

@@ -1,6 +1,7 @@
 """Importing: from a file of published weights to a folder that eval.py and train.py take."""
 
 import concurrent.futures
+import dataclasses
 import json
 import subprocess
 import sys
@@ -97,6 +98,17 @@ def test_evaluation_uses_the_weights(imported, state, monkeypatch):
   assert (result["step"], result["weights"], result["examples"], result["top1"]) == (0, "raw", 12, 1.0)
   expected = -jax.nn.log_softmax(logits).max(-1).mean()
   assert result["loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_the_examples_of_training_are_not_evaluated(imported, monkeypatch):
+  """What this project holds out for validation, the published weights were trained on."""
+  trained_for(monkeypatch, 1000, [0] * 12)
+  dataset = data.open_dataset(None)
+  monkeypatch.setattr(data, "open_dataset", lambda settings: dataclasses.replace(dataset, validation=dataset.train))
+  config = ConfigDict(json.loads((imported / "config.json").read_text()))
+  config.compilation_cache = ""
+  with pytest.raises(UserError, match=r"^split='val' holds examples that imported weights were trained on; valid: spl"):
+    evaluate(config, imported, split="val")
 
 
 def test_fine_tuning_starts_from_the_weights(imported, state, monkeypatch):

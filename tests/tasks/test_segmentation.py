@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score
 
+from cnn_zoo.data.kinds import scene
 from cnn_zoo.errors import UserError
 from cnn_zoo.tasks import segmentation
 
@@ -39,6 +40,10 @@ def test_loss_is_the_mean_over_the_labelled_pixels_of_each_example(smoothing):
     target = (1 - smoothing) * np.eye(4)[answer[labelled]] + smoothing / 4
     expected.append(-(target * scores[labelled]).sum(-1).mean())
   np.testing.assert_allclose(segmentation.losses(logits, batch(labels), smoothing), expected, rtol=1e-5)
+
+
+def test_labels_of_no_class_are_those_of_the_data():
+  assert segmentation.IGNORE == scene.IGNORE == scene.NO_LABEL
 
 
 def test_ignored_pixels_have_neither_loss_nor_gradient():

@@ -60,17 +60,21 @@ def test_efficientnet_on_eight_devices(group_size, tmp_path):
   assert found == ["all-reduce"] if group_size else len(found) > 20
 
 
-def test_two_processes(tmp_path):
-  """They train one run, of which process 0 alone writes metrics, and a single process resumes from their checkpoint."""
-  fields = {"steps": 20, "log_every_steps": 1, "checkpoint.every_steps": 7, "eval.every_epochs": 0.5}
+def two_processes(arguments):
+  """(stdout, stderr) of each process of a job of two."""
   coordinator = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{runner.free_port()}", "JAX_NUM_PROCESSES": "2"}
-  arguments = runner.arguments("lenet5", tmp_path / "two", fields)
   processes = [runner.start(arguments, JAX_PROCESS_ID=str(i), **coordinator) for i in range(2)]
   try:
-    (out, _), (quiet_out, quiet_err) = map(runner.finish, processes)
+    return [runner.finish(process) for process in processes]
   finally:
     for process in processes:
       process.kill()
+
+
+def test_two_processes(tmp_path):
+  """They train one run, of which process 0 alone writes metrics, and a single process resumes from their checkpoint."""
+  fields = {"steps": 20, "log_every_steps": 1, "checkpoint.every_steps": 7, "eval.every_epochs": 0.5}
+  (out, _), (quiet_out, quiet_err) = two_processes(runner.arguments("lenet5", tmp_path / "two", fields))
   assert "accumulate: 1" in out and "accumulate" not in quiet_out
   assert "epoch" not in quiet_err
   train(runner.load("lenet5", **fields), tmp_path / "one")
@@ -99,3 +103,18 @@ def test_two_processes_are_refused(tmp_path):
   says = {line for err in errors for line in err.splitlines() if line.startswith("error: ")}
   assert all("\nerror: " in f"\n{err}" for err in errors) and len(says) == 1
   assert f"is in use by process {os.getpid()} on " in says.pop()
+
+
+def test_two_processes_start_over(tmp_path):
+  """train.py --restart, from the weights of the run that is set aside: once, and both processes train the new one."""
+  fields = {"steps": 4, "batch_size": 32, "log_every_steps": 2}
+  train(runner.load("lenet5", **fields), tmp_path / "run")
+  old = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+  changed = {**fields, "steps": 2, "init": tmp_path / "run"}
+  two_processes([*runner.arguments("lenet5", tmp_path / "run", changed), "--restart"])
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old1"]
+  assert (tmp_path / "run.old1" / "metrics.jsonl").read_bytes() == old
+  assert runner.saved_steps(tmp_path / "run.old1") == [4] and runner.saved_steps(tmp_path / "run") == [2]
+  log = (tmp_path / "run" / "train.log").read_text()
+  assert f"the run that was in {tmp_path}/run is now in {tmp_path}/run.old1\n" in log
+  assert f"starting from the weights of step 4 in {tmp_path}/run\n" in log and "2 x cpu" in log

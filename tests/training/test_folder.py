@@ -1,5 +1,7 @@
 """The folder of a run."""
 
+import re
+
 import pytest
 
 from cnn_zoo.errors import DamageError, UserError
@@ -28,6 +30,26 @@ def test_set_aside(tmp_path):
   folder.checkpoints.mkdir()
   assert folder.set_aside() == tmp_path / "run.old2"
   assert not folder.path.exists() and (tmp_path / "run.old2" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", [".", "../run", ".."])
+def test_the_current_folder_is_not_set_aside(path, tmp_path, monkeypatch):
+  """Nor one around it: the process would stay in it, under its new name."""
+  for folder in (tmp_path, tmp_path / "run"):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").touch()
+  monkeypatch.chdir(tmp_path / "run")
+  with pytest.raises(
+    UserError, match=rf"^workdir='{re.escape(path)}' holds the current folder and cannot be renamed; give an"
+  ):
+    RunFolder(path).set_aside()
+
+
+def test_a_folder_that_cannot_be_renamed(tmp_path):
+  folder = RunFolder(tmp_path / ("x" * 253))
+  folder.checkpoints.mkdir(parents=True)
+  with pytest.raises(UserError, match=r"^workdir='.*' cannot be renamed: File name too long; give another --workdir"):
+    folder.set_aside()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

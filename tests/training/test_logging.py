@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.logging import RunLog, read_metrics
@@ -118,3 +119,40 @@ def test_what_was_written_is_there(tmp_path, capsys):
   assert write(tmp_path, 4, [], written=written) == written
   write(tmp_path, 0, [], written=nothing)
   assert "warning" not in capsys.readouterr().err
+
+
+def tensorboard(workdir):
+  """{(tag, step)} of what TensorBoard shows: a writer that starts at a step drops what it has from that step on."""
+  shown = []
+  for file in sorted((workdir / "tensorboard").iterdir()):
+    data = file.read_bytes()
+    while data:  # length, its checksum, an event, its checksum
+      size = int.from_bytes(data[:8], "little")
+      event, data = Event.FromString(data[12 : 12 + size]), data[16 + size :]
+      if event.session_log.status == SessionLog.START:
+        shown = [(tag, step) for tag, step in shown if step < event.step]
+      shown += [(value.tag, event.step) for value in event.summary.value]
+  assert len(shown) == len(set(shown))
+  return set(shown)
+
+
+def test_tensorboard_shows_what_metrics_jsonl_holds(tmp_path, monkeypatch):
+  """Also after a run was extended, whose report was of an early step."""
+  for number, (start, total, splits) in enumerate(
+    (
+      (0, 6, [("train", 2), ("val", 3), ("train", 4), ("train", 6), ("val", 6), ("test", 3)]),
+      (6, 8, [("train", 8), ("val", 8), ("test", 8)]),
+      (4, 8, [("train", 6), ("val", 6), ("train", 8), ("val", 8), ("test", 6)]),
+    )
+  ):
+    # The names of its files have the time in seconds.
+    monkeypatch.setattr("tensorboardX.event_file_writer.time.time", lambda number=number: 1e9 + number)
+    log = RunLog(RunFolder(tmp_path), start, total, 64, ("top1", "top-1"))
+    for split, step in splits:
+      log.metrics(split, step, step / 3, VALUES)
+    log.close()
+    monkeypatch.undo()
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    expected = {(f"{row['split']}/{name}", row["step"]) for row in rows for name in VALUES}
+    shown = {(tag, step) for tag, step in tensorboard(tmp_path) if tag != "train/examples_per_second"}
+    assert shown == expected and ("test/top1", splits[-1][1]) in shown

@@ -1,5 +1,7 @@
 """Training itself: it learns, chooses, reports, and stops where numbers are not finite."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -63,6 +65,11 @@ def test_the_test_set_is_reported_with_the_checkpoint_that_the_validation_set_ch
   RunFolder(tmp_path).metrics.write_bytes(b"".join(lines[:-1]))
   train(config, tmp_path)
   assert RunFolder(tmp_path).metrics.read_bytes() == before
+
+  # If somebody has removed that checkpoint, the last one is tested.
+  shutil.rmtree(RunFolder(tmp_path).checkpoints / "41")
+  assert train(config, tmp_path)["loss"] == pytest.approx(last["loss"], rel=1e-6)
+  assert "is gone; that of step 60 is tested\n" in RunFolder(tmp_path).log.read_text()
 
 
 def test_without_a_validation_set_the_test_set_is_evaluated(tmp_path):

@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix
 
 from cnn_zoo import data
 from cnn_zoo.errors import UserError
-from cnn_zoo.runs.evaluation import open_run
+from cnn_zoo.runs.saved import open_run
 from cnn_zoo.training.loop import train
 from configs import base
 from tests.helpers import ROOT, runner
@@ -130,7 +130,11 @@ def test_what_crosses_between_devices(tmp_path):
       {"task": "segmentation", "data.name": "digit_scenes"},
       "valid: a model of dense prediction, such as unet",
     ),
-    ("m5", {"data.name": "digits"}, r"config.model.name='m5' does not fit config.data.name='digits': input \(64, 32,"),
+    (
+      "m5",
+      {"data.name": "digits", "data.time_shift": 0.0},
+      r"config.model.name='m5' does not fit config.data.name='digits': input \(64, 32,",
+    ),
     ("c3d", {"data.name": "digits"}, "config.model.name='c3d' does not fit config.data.name='digits': input"),
     ("m5", {"data.samples": 0}, "config.data.samples=0 is not valid; valid: a whole number, at least 1"),
     ("c3d", {"data.frames": 0}, "config.data.frames=0 is not valid; valid: a whole number, at least 1"),

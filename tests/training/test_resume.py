@@ -13,6 +13,7 @@ import pytest
 
 from cnn_zoo.data.batches import _Stream
 from cnn_zoo.errors import UserError
+from cnn_zoo.runs.evaluation import evaluate as evaluate_run
 from cnn_zoo.runs.training import train_run
 from cnn_zoo.training import loop
 from cnn_zoo.training.loop import train
@@ -108,7 +109,8 @@ def test_terminated(whole_run, tmp_path):
   check_same(workdir, whole_run, runner.load("lenet5", **runner.UNEVEN))
 
 
-def test_terminated_while_evaluating(tmp_path, monkeypatch):
+@pytest.mark.parametrize("restart", [False, True])
+def test_terminated_while_evaluating(restart, tmp_path, monkeypatch):
   """What the log says is saved is saved, whenever the signal comes."""
   evaluate = Programs.evaluate
 
@@ -117,9 +119,48 @@ def test_terminated_while_evaluating(tmp_path, monkeypatch):
     return {**evaluate(*arguments), "top1": -2.0}  # not a new best, which would be saved anyway
 
   monkeypatch.setattr(Programs, "evaluate", interrupted)
-  train(runner.load("lenet5", steps=30), tmp_path / "run")
+  train(runner.load("lenet5", steps=30), tmp_path / "run", restart=restart)
   (stopped,) = runner.saved_steps(tmp_path / "run")
-  assert f"stopped by a signal: step {stopped} of 30 is saved" in (tmp_path / "run" / "train.log").read_text()
+  again = "the same command without --restart" if restart else "the same command"
+  assert (
+    f"stopped by a signal: step {stopped} of 30 is saved; {again} resumes from there\n"
+    in (tmp_path / "run" / "train.log").read_text()
+  )
+
+
+def test_of_equally_good_checkpoints_the_first_is_reported(tmp_path, monkeypatch):
+  """However often a run saves, and wherever it was stopped."""
+  evaluate = Programs.evaluate
+  accuracies = [0.25, 0.75, 0.75, 0.5, 0.75]  # of the validation set, after each step
+
+  def run(name, evaluated, every_steps=100, stop_after=None):
+    """Trains, with these steps to evaluate, and stops at the step after `stop_after`."""
+    steps = iter(evaluated)
+
+    def scripted(programs, weights, dataset, split):
+      metrics = evaluate(programs, weights, dataset, split)
+      if split == "test":
+        return metrics
+      if (step := next(steps)) == stop_after:
+        os.kill(os.getpid(), signal.SIGTERM)
+      return metrics | {"top1": accuracies[step - 1]}
+
+    monkeypatch.setattr(Programs, "evaluate", scripted)
+    fields = {"steps": 5, "batch_size": 8, "eval.every_epochs": 0.004, "checkpoint.every_steps": every_steps}
+    train(runner.load("lenet5", **fields), tmp_path / name)
+
+  run("seldom", range(1, 6))
+  run("often", range(1, 6), every_steps=1)
+  run("stopped", range(1, 4), stop_after=2)
+  assert runner.saved_steps(tmp_path / "stopped") == [2, 3]
+  run("stopped", range(4, 6))
+  (test,) = runner.rows(tmp_path / "seldom", "test")
+  assert test["step"] == 2
+  whole = (tmp_path / "seldom" / "metrics.jsonl").read_bytes()
+  for name in ("often", "stopped"):
+    assert (tmp_path / name / "metrics.jsonl").read_bytes() == whole
+  monkeypatch.undo()
+  assert [evaluate_run(None, tmp_path / name)["step"] for name in ("seldom", "often", "stopped")] == [2, 2, 2]
 
 
 def test_broken_efficientnet(tmp_path, monkeypatch):
@@ -154,11 +195,12 @@ def test_broken_efficientnet(tmp_path, monkeypatch):
 
 def test_finished(whole_run, capfd):
   """The command of a finished run evaluates it again, changes nothing and names what would."""
-  before = (whole_run / "metrics.jsonl").read_bytes()
-  result = train(runner.load("lenet5", **runner.UNEVEN), whole_run)
+  names = ("metrics.jsonl", "config.json", "environment.json")
+  before = [(whole_run / name).read_bytes() for name in names]
+  result = train(runner.load("lenet5", **runner.UNEVEN, **{"eval.batch_size": 180}), whole_run)
   (test,) = runner.rows(whole_run, "test")
   assert result["top1"] == test["top1"] and result["loss"] == pytest.approx(test["loss"], rel=1e-6)
-  assert (whole_run / "metrics.jsonl").read_bytes() == before
+  assert [(whole_run / name).read_bytes() for name in names] == before
   err = capfd.readouterr().err
   assert "this run is finished: step 90 of 90" in err and "--restart" in err
 
@@ -232,16 +274,41 @@ def test_restarted(tmp_path):
   assert f"the run that was in {workdir} is now in {workdir}.old1" in (workdir / "train.log").read_text()
 
 
+@pytest.mark.parametrize(
+  ("fields", "says"),
+  [
+    ({"init": "nowhere"}, "config.init='nowhere' holds no checkpoints"),
+    ({"data.image_size": 16}, "config.data.image_size=16 is too small"),
+    ({"data.validation": 0.9999}, "config.data.validation=0.9999 leaves none"),
+  ],
+)
+def test_a_restart_that_is_refused_leaves_the_run(fields, says, tmp_path):
+  """Whenever the mistake is found: before, while and after the step is traced."""
+  train(runner.load("lenet5", **SHORT), tmp_path / "run")
+  with pytest.raises(UserError, match=says):
+    train(runner.load("lenet5", **SHORT, **fields), tmp_path / "run", restart=True)
+  assert [path.name for path in tmp_path.iterdir()] == ["run"]
+  assert runner.saved_steps(tmp_path / "run") == [4]
+
+
+def test_restarted_from_its_own_weights(tmp_path):
+  workdir = tmp_path / "run"
+  train(runner.load("lenet5", **SHORT), workdir)
+  train(runner.load("lenet5", **{**SHORT, "steps": 2, "init": str(workdir)}), workdir, restart=True)
+  assert f"starting from the weights of step 4 in {workdir}\n" in (workdir / "train.log").read_text()
+  assert runner.saved_steps(tmp_path / "run.old1") == [4] and runner.saved_steps(workdir) == [2]
+
+
 def test_changed_code_and_packages(tmp_path, monkeypatch, capfd):
-  """They are stored, and a warning says what has changed since."""
+  """They are stored when there is something to train, and a warning says what has changed since."""
   old = {"commit": "0123456789abcdef", "changes": None, "versions": {"jax": "0.1", "numpy": "2"}}
   new = {"commit": "fedcba9876543210", "changes": "1234", "versions": {"jax": "0.2", "numpy": "2"}}
-  for environment in (old, old, new):
+  for environment, steps, stored in ((old, 4, old), (new, 4, old), (new, 6, new)):
     monkeypatch.setattr(loop, "current_environment", lambda environment=environment: environment)
-    train(runner.load("lenet5", **SHORT), tmp_path)
-    assert json.loads((tmp_path / "environment.json").read_text()) == environment
+    train(runner.load("lenet5", **{**SHORT, "steps": steps}), tmp_path)
+    assert json.loads((tmp_path / "environment.json").read_text()) == stored
   err = capfd.readouterr().err
-  assert err.count("warning: ") == 1
+  assert err.count("warning: ") == 2
   assert (
     "warning: since step 4 was saved there are changes: code 0123456789 -> fedcba9876 with uncommitted changes; "
     "jax 0.1 -> 0.2\n"
