@@ -1,8 +1,11 @@
 """The command line of train.py, eval.py and the scripts: flags in, one call, exit code out."""
 
+import contextlib
 import os
 import re
 import sys
+import threading
+import time
 import traceback
 import types
 from collections.abc import Callable, Mapping
@@ -13,11 +16,14 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from cnn_zoo.errors import UserError, check_name, nearest
+from cnn_zoo.errors import DamageError, UserError, check_name, nearest
 from cnn_zoo.memory import configure_runtime
 from cnn_zoo.training import settings
 
 flags.disclaim_key_flags()  # what `define_config` defines belongs to the script that calls it
+
+END_WITHIN = 5.0
+"""Seconds that a process has to end, after its command, before the threads that keep it alive are dropped."""
 
 
 def run(
@@ -26,6 +32,8 @@ def run(
   takes_arguments: bool = False,
 ) -> None:
   """Parses the flags, calls one function and exits: 0; 1 if the run broke; 2, after one line, for a user's mistake.
+
+  Without `argv` the process ends within `END_WITHIN` seconds of the function's end, although threads may still run.
 
   Args:
     commands: that function; or several by name, of which the one argument that is not a flag chooses.
@@ -36,9 +44,9 @@ def run(
   def guarded(function, *arguments):
     try:
       return function(*arguments)
-    except (UserError, flags.Error) as error:
+    except (UserError, DamageError, flags.Error) as error:
       print("error: " + " ".join(str(error).split()), file=sys.stderr)
-      sys.exit(2)
+      sys.exit(1 if isinstance(error, DamageError) else 2)
 
   configure_runtime()
   logging.set_verbosity(
@@ -60,7 +68,37 @@ def run(
       raise UserError(f"{words[0]!r} is not a flag; flags begin with --")
     return main()
 
-  app.run(lambda rest: guarded(chosen, rest), argv, flags_parser=lambda args: guarded(_parse, args))
+  code = 1
+  try:
+    app.run(lambda rest: guarded(chosen, rest), argv, flags_parser=lambda args: guarded(_parse, args))
+  except SystemExit as end:
+    code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    raise
+  except KeyboardInterrupt:
+    code = 130
+    raise
+  finally:
+    if argv is None:
+      _end_soon(code)
+
+
+def _end_soon(code):
+  """Ends the process in `END_WITHIN` seconds with this exit code, whatever its threads do.
+
+  All that is to be kept is written by now; the threads of a checkpoint that failed could keep the process alive for
+  ever. A job of several processes that was successful is left alone: it ends when its slowest process does.
+  """
+  jax = sys.modules.get("jax")
+  if code == 0 and jax is not None and jax.distributed.is_initialized():
+    return
+
+  def end():
+    time.sleep(END_WITHIN)
+    os._exit(code)
+
+  threading.Thread(target=end, daemon=True).start()
+  with contextlib.suppress(OSError, ValueError):  # a pipe whose reader has gone
+    sys.stdout.flush()
 
 
 class ConfigFlag:

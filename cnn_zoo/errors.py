@@ -8,6 +8,10 @@ class UserError(ValueError):
   """Something that the user asked for cannot be done. The command line prints it as one line and exits with code 2."""
 
 
+class DamageError(RuntimeError):
+  """What a run saved cannot be read as it was written. The command line prints it as one line and exits with code 1."""
+
+
 class InputTooSmallError(UserError):
   """An input has fewer elements along an axis than a layer needs, or than pooling (`in_pooling`), which is no layer."""
 

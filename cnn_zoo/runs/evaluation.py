@@ -62,7 +62,7 @@ def evaluate(
 
 
 def _check_validation(dataset, run):
-  ours, theirs = (config.data for config in (run.config, run.folder.read_config()))
+  ours, theirs = (config.data for config in (run.config, run.saved_config))
   if not dataset.num_validation:
     raise UserError(f"split='val' is empty: config.data.validation={ours.validation}; valid: split='test'")
   if run.imported and ours.name == theirs.name:

@@ -1,13 +1,15 @@
 """Opens a checkpoint of a run."""
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
 from cnn_zoo import data
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import DamageError, UserError
 from cnn_zoo.tasks import get_task
 from cnn_zoo.training import settings
 from cnn_zoo.training.checkpoints import Checkpoints
@@ -23,6 +25,7 @@ class SavedRun(NamedTuple):
   Attributes:
     folder: the run's folder.
     config: the configuration that is used.
+    saved_config: the configuration that the run was last started with.
     programs: what it computes.
     weights: {"params", "batch_stats"} of the checkpoint.
     step: of the checkpoint; 0 of imported weights.
@@ -32,6 +35,7 @@ class SavedRun(NamedTuple):
 
   folder: RunFolder
   config: ConfigDict
+  saved_config: ConfigDict
   programs: Programs
   weights: dict
   step: int
@@ -62,6 +66,7 @@ def open_run(
 
   Raises:
     UserError: if there is no such checkpoint, or it is of another model.
+    DamageError: if the checkpoint that is asked for by number, or every one, is damaged.
 
   Example:
     >>> run = open_run(None, "runs/lenet5", weights="raw")  # doctest: +SKIP
@@ -69,7 +74,7 @@ def open_run(
     ('raw', ['batch_stats', 'params'])
   """
   folder = RunFolder(workdir)
-  saved = folder.read_config()
+  saved = _saved_config(folder)
   config = saved if config is None else config
   settings.check(config)
   settings.check_same_run({"model": saved.to_dict()["model"]}, ConfigDict({"model": config.model}), folder.path)
@@ -83,11 +88,43 @@ def open_run(
   with contextlib.closing(checkpoints):
     chosen = _choose_step(step, checkpoints, saved, folder)
     programs = Programs(config, create_mesh(), prepared=prepared)
-    _check_shapes(programs.weight_shapes, checkpoints.weight_shapes(chosen), config, folder)
-    kind = "ema" if weights == "ema" and checkpoints.has_averages(chosen) else "raw"
-    restored = checkpoints.restore_weights(chosen, programs.weight_shapes, kind == "ema")
-    imported = checkpoints.details(chosen)["imported"] is not None
-    return SavedRun(folder, config, programs, restored, chosen, kind, imported)
+
+    def load(step):
+      imported = checkpoints.details(step)["imported"] is not None
+      _check_shapes(programs.weight_shapes, checkpoints.weight_shapes(step), config, folder)
+      kind = "ema" if weights == "ema" and checkpoints.has_averages(step) else "raw"
+      return checkpoints.restore_weights(step, programs.weight_shapes, kind == "ema"), kind, imported
+
+    try:
+      restored, kind, imported = load(chosen)
+    except DamageError as error:
+      if step not in (None, "last", "best"):
+        raise
+      chosen, (restored, kind, imported), _ = checkpoints.newest_whole(load)
+      warn(f"{error}; step {chosen} is used, the newest that is whole")
+    return SavedRun(folder, config, saved, programs, restored, chosen, kind, imported)
+
+
+def warn(text: str) -> None:
+  """Prints a warning, from the first process only."""
+  if jax.process_index() == 0:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def _saved_config(folder):
+  """The configuration of the run, which its checkpoints have too if config.json is damaged or missing."""
+  try:
+    return folder.read_config()
+  except (DamageError, UserError) as error:
+    if not folder.checkpoints.is_dir():
+      raise
+    problem = error if folder.config.exists() else f"{folder.config} is missing"
+    with contextlib.closing(Checkpoints(folder.checkpoints, keep=1, metric="", writable=False)) as checkpoints:
+      if not checkpoints.steps():
+        raise
+      step, details, _ = checkpoints.newest_whole(checkpoints.details)
+  warn(f"{problem}; the configuration of the checkpoint of step {step} is used")
+  return settings.from_saved(details["config"])
 
 
 def _choose_step(step, checkpoints, saved, folder):

@@ -8,7 +8,7 @@ import jax
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import DamageError, UserError
 from cnn_zoo.training import settings
 
 SPECIAL = "[]*?\\"  # Orbax looks for files by patterns, in which these have a meaning of their own
@@ -30,6 +30,8 @@ class RunFolder:
     checkpoints: the folder of `cnn_zoo.training.checkpoints.Checkpoints`.
     config: the configuration that the run was last trained with, JSON.
     environment: the code and the packages that the run was last trained with, JSON.
+    damaged: the folder of checkpoints that cannot be read as they were written.
+    owner: the process that trains or trained last in the folder, JSON, locked while it does.
     metrics: a JSON object for each logged step and evaluation; nothing in it depends on the clock.
     log: what the run printed, with times.
     tensorboard: the folder of TensorBoard's event files.
@@ -45,8 +47,10 @@ class RunFolder:
     _check_path(path, field)
     self.path = Path(path)
     self.checkpoints = self.path / "checkpoints"
+    self.damaged = self.path / "damaged"
     self.config = self.path / "config.json"
     self.environment = self.path / "environment.json"
+    self.owner = self.path / "owner.json"
     self.metrics = self.path / "metrics.jsonl"
     self.log = self.path / "train.log"
     self.tensorboard = self.path / "tensorboard"
@@ -103,10 +107,17 @@ class RunFolder:
 
     Raises:
       UserError: if the folder holds no run.
+      DamageError: if the file cannot be read, or is not a configuration.
     """
     if not self.config.exists():
       raise UserError(f"workdir={str(self)!r} holds no run; valid: the folder of a run, as train.py prints it")
-    return settings.from_saved(json.loads(self.config.read_text()))
+    try:
+      config = settings.from_saved(json.loads(self.config.read_text()))
+      settings.check(config)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+      says = next(iter(str(error).splitlines()), "")[:200]
+      raise DamageError(f"{self.config} is damaged: {type(error).__name__}: {says}") from None
+    return config
 
   def write_config(self, config: ConfigDict) -> None:
     """Replaces config.json; a process that is killed leaves the old file or the new one."""

@@ -21,7 +21,7 @@ _HARMLESS = {"dropout_rate", "layer_scale", "rank", "remat", "stochastic_depth_r
 
 
 def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
-  """Replaces the random initial weights by those of the last checkpoint in `config.init`.
+  """Replaces the random initial weights by those of the last whole checkpoint in `config.init`.
 
   They are the averaged weights if there are any. A classifier of another number of classes keeps its random weights.
   Kernels of the same architecture on images are inflated for one on clips (`cnn_zoo.pretrained.inflation.inflate`).
@@ -35,6 +35,7 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
 
   Raises:
     UserError: if `config.init` holds no checkpoint, or its model has other layers or layers of other sizes.
+    DamageError: if no checkpoint is whole.
 
   Example:
     >>> from cnn_zoo.training.mesh import create_mesh
@@ -55,20 +56,24 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
   with contextlib.closing(Checkpoints(folder.checkpoints, keep=1, metric=metric, writable=False)) as checkpoints:
     if not checkpoints.steps():
       raise UserError(f"config.init={config.init!r} holds no checkpoint yet")
-    step = checkpoints.steps()[-1]
-    details = checkpoints.details(step)
     random = {"params": programs.network.params, "batch_stats": programs.network.batch_stats}
-    saved = tensor_shapes(checkpoints.weight_shapes(step))
-    inflated = set(inflatable(programs.network.module(**random), saved))
     num_classes = programs.info.num_classes
-    fresh = _other_classes(programs.weight_shapes, saved, inflated, num_classes, config.init)
 
-    def wanted(path, x):
-      if tensor_name(path) in fresh:
-        return ocp.PLACEHOLDER
-      return jax.ShapeDtypeStruct(saved[tensor_name(path)], x.dtype, sharding=x.sharding)
+    def load(step):
+      details = checkpoints.details(step)
+      saved = tensor_shapes(checkpoints.weight_shapes(step))
+      inflated = set(inflatable(programs.network.module(**random), saved))
+      fresh = _other_classes(programs.weight_shapes, saved, inflated, num_classes, config.init)
 
-    loaded = checkpoints.restore_weights(step, jax.tree.map_with_path(wanted, programs.weight_shapes))
+      def wanted(path, x):
+        if tensor_name(path) in fresh:
+          return ocp.PLACEHOLDER
+        return jax.ShapeDtypeStruct(saved[tensor_name(path)], x.dtype, sharding=x.sharding)
+
+      shapes = jax.tree.map_with_path(wanted, programs.weight_shapes)
+      return details, inflated, fresh, checkpoints.restore_weights(step, shapes)
+
+    step, (details, inflated, fresh, loaded), damage = checkpoints.newest_whole(load)
 
   def initial(path, x, y):
     y = np.asarray(x if y is ocp.PLACEHOLDER else y)
@@ -76,7 +81,8 @@ def load_initial_weights(programs: Programs, config: ConfigDict) -> str:
 
   weights = jax.tree.map_with_path(initial, random, loaded)
   programs.network.params, programs.network.batch_stats = weights["params"], weights["batch_stats"]
-  line = f"starting from the weights {_origin(details, step)} in {folder}"
+  line = f"warning: {'; '.join(damage)}; " if damage else ""
+  line += f"starting from the weights {_origin(details, step)} in {folder}"
   if inflated:
     line += f", {len(inflated)} kernels of images repeated along time"
   if fresh:

@@ -1,6 +1,7 @@
 """What a run writes: a progress bar, a log file, metrics.jsonl and TensorBoard files."""
 
 import contextlib
+import hashlib
 import json
 import sys
 import time
@@ -29,6 +30,7 @@ class RunLog:
     batch_size: examples in a step.
     headline: the metric that is shown next to the loss: its name and its label.
     leader: whether this process writes; the other processes of a job write nothing.
+    written: what `written` returned when the checkpoint of `step` was saved; None without one.
 
   Example:
     >>> import tempfile
@@ -41,10 +43,18 @@ class RunLog:
   """
 
   def __init__(
-    self, folder: RunFolder, step: int, total: int, batch_size: int, headline: tuple[str, str], leader: bool = True
+    self,
+    folder: RunFolder,
+    step: int,
+    total: int,
+    batch_size: int,
+    headline: tuple[str, str],
+    leader: bool = True,
+    written: dict | None = None,
   ):
     self._leader, self._batch_size, self._total, self._headline = leader, batch_size, total, headline
     self._time, self._step = time.monotonic(), step
+    self._lines, self._digest = 0, hashlib.blake2b(digest_size=16)  # of metrics.jsonl
     self.rate = 0.0  # examples a second, since the last training metrics
     if not leader:
       return
@@ -52,14 +62,15 @@ class RunLog:
 
     self._console = Console(stderr=True)
     self._file = folder.log.open("a", buffering=1)
-    saved = read_metrics(folder.metrics)
+    saved, damaged = _parse(folder.metrics)
     rows = _kept(saved, step, total)
     # TensorBoard drops all points from `purge_step` on. A test row that is not kept may be of an early step.
     reports = [row["step"] for row in saved if row["split"] == "test" and row not in rows]
     purged = min([step + 1, *reports])
     self._splits = {row["split"] for row in rows}
+    as_it_was = written is None or holds(folder.metrics, written)
     temporary = folder.metrics.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    temporary.write_text("".join(map(self._line, rows)))
     temporary.replace(folder.metrics)
     self._metrics = folder.metrics.open("a", buffering=1)
     self._board = SummaryWriter(str(folder.tensorboard), purge_step=purged)
@@ -78,6 +89,10 @@ class RunLog:
       disable=not sys.stderr.isatty(),
     )
     self._task = self._progress.add_task("train", total=total, completed=step, note="")
+    if not as_it_was:
+      says = f"warning: {folder.metrics} does not hold what was written to it up to step {step}"
+      lines = f" (unreadable lines: {', '.join(map(str, damaged))})" if damaged else ""
+      self.say(f"{says}, {(written or {})['rows']} rows{lines}; the {len(rows)} that can be read are kept")
 
   def say(self, text: str) -> None:
     """Prints a line and writes it to the log file."""
@@ -99,6 +114,17 @@ class RunLog:
     if self._leader:
       self._progress.update(self._task, completed=step)
 
+  def _line(self, row):
+    """The line of a row, which is counted."""
+    line = json.dumps(row) + "\n"
+    self._lines += 1
+    self._digest.update(line.encode())
+    return line
+
+  def written(self) -> dict:
+    """{"rows", "digest"} of metrics.jsonl up to now, for a checkpoint; of an empty one in silent processes."""
+    return {"rows": self._lines, "digest": self._digest.hexdigest()}
+
   def has(self, split: str) -> bool:
     """Whether metrics.jsonl already had a row of `split` when this log was opened; False in silent processes."""
     return self._leader and split in self._splits
@@ -118,7 +144,7 @@ class RunLog:
       self._time, self._step = now, step
     if not self._leader:
       return
-    self._metrics.write(json.dumps({"split": split, "step": step, "epoch": round(epoch, 4), **values}) + "\n")
+    self._metrics.write(self._line({"split": split, "step": step, "epoch": round(epoch, 4), **values}))
     self._draw({"split": split, "step": step, **values})
     name, label = self._headline
     note = f"loss {values['loss']:.4f}  {label} {values[name]:6.2%}"
@@ -166,6 +192,8 @@ def _kept(rows, step, total):
 def read_metrics(path: Path) -> list[dict]:
   r"""The rows of a metrics.jsonl; [] if there is none, and without a last line that was cut off in the middle.
 
+  Other lines that are damaged are left out, and named on stderr.
+
   Args:
     path: of the file.
 
@@ -179,10 +207,38 @@ def read_metrics(path: Path) -> list[dict]:
     >>> read_metrics(path)
     [{'split': 'val', 'step': 5, 'loss': 1.5}]
   """
-  rows = []
-  for line in path.read_text().splitlines() if path.exists() else []:
-    try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError:
-      break
+  rows, damaged = _parse(path)
+  if damaged:
+    print(f"warning: {path} has {len(damaged)} unreadable lines, of which the first is {damaged[0]}", file=sys.stderr)
   return rows
+
+
+def holds(path: Path, written: dict) -> bool:
+  """Whether a metrics.jsonl begins with the rows that a checkpoint stands for.
+
+  Args:
+    path: the file; it need not exist.
+    written: what `RunLog.written` returned when the checkpoint was saved.
+  """
+  lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+  return hashlib.blake2b(b"".join(lines[: written["rows"]]), digest_size=16).hexdigest() == written["digest"]
+
+
+def _parse(path):
+  """The rows, and the numbers of the lines that are none; the last one may be cut off."""
+  rows, damaged = [], []
+  *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
+  for number, line in enumerate([*lines, last], 1):
+    try:
+      row = json.loads(line)
+      if row["split"] in SPLITS and type(row["step"]) is int and _are_numbers(row):
+        rows.append(row)
+        continue
+    except (ValueError, LookupError, TypeError, RecursionError):
+      pass
+    damaged.append(number)
+  return rows, [number for number in damaged if number <= len(lines)]
+
+
+def _are_numbers(row):
+  return "loss" in row and all(isinstance(x, int | float | None) for name, x in row.items() if name != "split")

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_zoo import data
+from cnn_zoo.errors import DamageError
 from cnn_zoo.training import settings
 from cnn_zoo.training.checkpoints import Checkpoints
 from cnn_zoo.training.environment import current_environment
@@ -20,6 +21,7 @@ from cnn_zoo.training.initialization import load_initial_weights
 from cnn_zoo.training.logging import SPLITS, RunLog
 from cnn_zoo.training.mesh import check_batch, create_mesh, shard_batch
 from cnn_zoo.training.network import count_parameters
+from cnn_zoo.training.ownership import owned
 from cnn_zoo.training.plan import Plan
 from cnn_zoo.training.programs import Programs, enable_compilation_cache, evaluated_weights
 from cnn_zoo.training.resume import Start, find_start, make_details
@@ -49,7 +51,8 @@ def train(
     The metrics of the test set; {} if a signal stopped the run before its end.
 
   Raises:
-    UserError: if the configuration cannot be run, or `workdir` holds another run.
+    UserError: if the configuration cannot be run, or `workdir` holds another run or is in use by another process.
+    DamageError: if `workdir` holds checkpoints, of which none is whole.
     TrainingError: if the loss or the state is not finite and config.on_nan is "stop".
 
   Example:
@@ -72,14 +75,13 @@ def train(
     at_end.callback(programs.close)
 
     def open_folder():
-      aside = folder.set_aside() if restart else None
-      folder.prepare()
+      moved = at_end.enter_context(owned(folder, restart=restart))
       checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoint.keep, metric=programs.task.best)
       at_end.callback(checkpoints.close)
-      return checkpoints, [f"the run that was in {folder} is now in {aside}"] if aside else []
+      return checkpoints, moved
 
     opened = None if restart else open_folder()
-    start = find_start(opened[0], config, folder, environment) if opened else Start()
+    start, state = find_start(opened[0], config, folder, environment, programs.shapes) if opened else (Start(), None)
     notes = [load_initial_weights(programs, config)] if config.init and not start.step else start.notes
 
     # XLA compiles in a thread, while data and state are made ready.
@@ -88,7 +90,7 @@ def train(
     plan = Plan(config, dataset.num_train)
     # A run is set aside last, so that it stays in its place if this one is refused.
     checkpoints, moved = opened or open_folder()
-    state = checkpoints.restore(start.step, programs.shapes) if start.step else programs.initial_state()
+    state = programs.initial_state() if state is None else state
     log = _open_log(folder, config, environment, programs.task, start, plan)
     at_end.callback(log.close)
     run = _Run(config, mesh, programs, checkpoints, environment, dataset, plan, log)
@@ -155,7 +157,9 @@ def _take_steps(run, start, state, train_step, started):
       if due.save or improved:
         if config.on_nan == "stop" and not programs.is_finite(state):
           raise _not_finite("state", step, run.checkpoints)
-        details = make_details(config, batches.get_state(), plan.total, run.dataset.num_train, best, run.environment)
+        details = make_details(
+          config, batches.get_state(), plan.total, run.dataset.num_train, best, run.environment, log.written()
+        )
         # Without the metrics of equally good ones, the best is the first, whichever steps are saved for other reasons.
         run.checkpoints.save(step, state, details, metrics if improved else None)
       log.advance(step)
@@ -177,7 +181,10 @@ def _report(run, state, metrics):
     if best is None:
       run.log.say(f"warning: the best checkpoint on the validation set is gone; that of step {step} is tested")
     elif best != step:
-      step, weights = best, run.checkpoints.restore_weights(best, run.programs.weight_shapes)
+      try:
+        step, weights = best, run.checkpoints.restore_weights(best, run.programs.weight_shapes)
+      except DamageError as error:
+        run.log.say(f"warning: {error}, although it is the best on the validation set; that of step {step} is tested")
   result = run.programs.evaluate(weights, run.dataset, "test")
   if run.chosen_on == "val" and not run.log.has("test"):
     run.log.metrics("test", step, run.plan.epoch(step), result)
@@ -189,7 +196,8 @@ def _open_log(folder, config, environment, task, start, plan):
   if leader and not start.finished:
     folder.write_config(config)
     folder.write_environment(environment)
-  return RunLog(folder, start.step, plan.total, config.batch_size, (task.best, task.best_label), leader)
+  headline = (task.best, task.best_label)
+  return RunLog(folder, start.step, plan.total, config.batch_size, headline, leader, start.written)
 
 
 def _open_batches(run, start):

@@ -1,6 +1,6 @@
 """Where a run resumes: what its folder holds, and whether the configuration can continue it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -21,6 +21,7 @@ class Start(NamedTuple):
     total: the steps of the whole run; None for a new run, whose dataset is not open yet.
     iterator: the state of the data iterator; None for a new run.
     best: the highest metric of an evaluation so far.
+    written: what metrics.jsonl held (`RunLog.written`); None for a new run.
     notes: lines for the log.
   """
 
@@ -28,6 +29,7 @@ class Start(NamedTuple):
   total: int | None = None
   iterator: dict | None = None
   best: float = -1.0
+  written: dict | None = None
   notes: tuple[str, ...] = ()
 
   @property
@@ -37,7 +39,7 @@ class Start(NamedTuple):
 
 
 def make_details(
-  config: ConfigDict, iterator: dict, total: int, num_train: int, best: float, environment: dict
+  config: ConfigDict, iterator: dict, total: int, num_train: int, best: float, environment: dict, written: dict
 ) -> dict:
   """What a run's checkpoint holds besides the state, as JSON; `find_start` reads it.
 
@@ -50,6 +52,7 @@ def make_details(
     num_train: examples in an epoch.
     best: the highest metric of an evaluation so far.
     environment: of the process (`cnn_zoo.training.environment.current_environment`).
+    written: what metrics.jsonl holds (`RunLog.written`).
   """
   return {
     "config": config.to_dict(),
@@ -59,25 +62,46 @@ def make_details(
     "num_train": num_train,
     "best": best,
     "environment": environment,
+    "written": written,
   }
 
 
-def find_start(checkpoints: Checkpoints, config: ConfigDict, folder: RunFolder, environment: dict) -> Start:
-  """Where the run in `folder` resumes.
+def find_start(
+  checkpoints: Checkpoints, config: ConfigDict, folder: RunFolder, environment: dict, shapes: Any
+) -> tuple[Start, Any]:
+  """Where the run in `folder` resumes: the newest checkpoint that is whole. Damaged ones are moved to `folder.damaged`.
 
   Args:
     checkpoints: of the folder.
     config: what is to be run.
     folder: the run's folder.
     environment: of this process (`cnn_zoo.training.environment.current_environment`).
+    shapes: of the state (`Programs.shapes`).
+
+  Returns:
+    Where, and the state; `Start()` and None for a new run.
 
   Raises:
     UserError: if the folder holds imported weights or another run, or a run that is longer than `config` asks for.
+    DamageError: if there are checkpoints, of which none is whole.
   """
-  step = max(checkpoints.steps(), default=None)
-  if step is None:
-    return Start()
-  details = checkpoints.details(step)
+  if not checkpoints.steps():
+    return Start(), None
+
+  def load(step):
+    start = _start(step, checkpoints.details(step), config, folder, environment)
+    return start, checkpoints.restore(step, shapes)
+
+  step, (start, state), damage = checkpoints.newest_whole(load)
+  if damage:
+    checkpoints.set_aside(step, folder.damaged)
+    moved = f"warning: {'; '.join(damage)}; moved to {folder.damaged}; step {step} is the newest that is whole"
+    start = start._replace(notes=(moved, *start.notes))
+  return start, state
+
+
+def _start(step, details, config, folder, environment):
+  """Where the run of the checkpoint of `step` resumes."""
   if details["imported"]:
     raise UserError(
       f"workdir={str(folder)!r} holds imported weights, not a run; give another --workdir and --config.init={folder}"
@@ -94,7 +118,7 @@ def find_start(checkpoints: Checkpoints, config: ConfigDict, folder: RunFolder, 
   changes = environment_changes(details["environment"], environment)
   warning = f"warning: since step {step} was saved there are changes: {'; '.join(changes)}"
   notes = (note, *_change_of_length(step, plan, details, config, folder), *([warning] if changes else []))
-  return Start(step, plan.total, details["iterator"], details["best"], notes)
+  return Start(step, plan.total, details["iterator"], details["best"], details["written"], notes)
 
 
 def _change_of_length(step, plan, details, config, folder):

@@ -159,7 +159,7 @@ def test_costs_of_the_papers():
   separable = DepthwiseSeparableConvolution(512, 512, (3, 3), use_bias=False, rngs=rngs)
   ratio = separable.multiply_adds(shape) / standard.multiply_adds(shape)
   assert ratio == separable.parameters() / standard.parameters() == pytest.approx(1 / 512 + 1 / 9)
-  # 7 x 1 after 1 x 7 in place of 7 x 7 is 2 / 7 of the work (Szegedy et al. 2016, section 3.2).
+  # 7 x 1 after 1 x 7 instead of 7 x 7 is 2 / 7 of the work (Szegedy et al. 2016, section 3.2).
   seven, ones = Convolution(128, 128, (7, 7), rngs=rngs), SpatiallySeparableConvolution(128, 128, (7, 7), rngs=rngs)
   shape = (1, 17, 17, 128)
   assert ones.multiply_adds(shape) / seven.multiply_adds(shape) == 2 / 7

@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import DamageError, UserError
 from cnn_zoo.runs.saved import open_run
+from cnn_zoo.training.loop import train
 from tests.helpers import runner
+from tests.helpers.damage import cut, flip_bits
 
 
 def test_weights_of_many_blocks(tmp_path):
@@ -47,3 +49,38 @@ def test_no_run(tmp_path):
   (tmp_path / "config.json").write_text(runner.load("lenet5").to_json())
   with pytest.raises(UserError, match="holds no checkpoint yet"):
     open_run(None, tmp_path)
+
+
+def test_a_damaged_checkpoint(tmp_path, capsys):
+  """The newest whole one is opened, which is said; one that is asked for by its number is refused."""
+  fields = {"steps": 4, "batch_size": 32, "checkpoint.every_steps": 2}
+  train(runner.load("lenet5", **fields), tmp_path)
+  assert open_run(None, tmp_path).step == 4
+  flip_bits(tmp_path / "checkpoints" / "4" / "state")
+  capsys.readouterr()
+  for step in (None, "last", "best"):
+    assert open_run(None, tmp_path, step).step == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: step 4 is damaged: ") and line.endswith(
+      "; step 2 is used, the newest that is whole"
+    )
+  assert open_run(None, tmp_path, "2").step == 2 and capsys.readouterr().err == ""
+  with pytest.raises(DamageError, match=r"^step 4 is damaged: "):
+    open_run(None, tmp_path, "4")
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b'{"model": {"name": "lenet', None])
+def test_a_damaged_config(data, tmp_path, capsys):
+  """The checkpoint has the configuration too; without one nothing can be done."""
+  folder = runner.save_untrained(tmp_path, "lenet5", {"batch_size": 3})
+  config = folder / "config.json"
+  config.unlink()
+  if data is not None:
+    config.write_bytes(data)
+  run = open_run(None, folder)
+  assert (run.step, run.config.batch_size, run.saved_config.batch_size) == (1, 3, 3)
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith(f"warning: {config} is ") and line.endswith("the checkpoint of step 1 is used")
+  cut(folder / "checkpoints" / "1" / "digests")
+  with pytest.raises(DamageError, match="is whole: step 1 is damaged"):
+    open_run(None, folder)

@@ -1,11 +1,14 @@
 """The same numbers on one device, on eight and in two processes, and what crosses between them."""
 
+import os
 import re
 import shutil
 
 import pytest
 
+from cnn_zoo.training.folder import RunFolder
 from cnn_zoo.training.loop import train
+from cnn_zoo.training.ownership import owned
 from tests.helpers import runner
 
 EIGHT = "--xla_force_host_platform_device_count=8"
@@ -88,6 +91,18 @@ def test_two_processes(tmp_path):
   train(runner.load("lenet5", **fields), tmp_path / "two")
   assert "resuming from step 14 of 20" in (tmp_path / "two" / "train.log").read_text()
   assert runner.losses(tmp_path / "two") == pytest.approx(runner.losses(tmp_path / "one"), rel=1e-5)
+
+
+def test_two_processes_are_refused(tmp_path):
+  """A folder that is in use, by the first process, of which the second one learns."""
+  coordinator = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{runner.free_port()}", "JAX_NUM_PROCESSES": "2"}
+  with owned(RunFolder(tmp_path / "run")):
+    arguments = runner.arguments("lenet5", tmp_path / "run", {"steps": 2})
+    processes = [runner.start(arguments, JAX_PROCESS_ID=str(i), **coordinator) for i in range(2)]
+    errors = [runner.finish(process, code=2)[1] for process in processes]
+  says = {line for err in errors for line in err.splitlines() if line.startswith("error: ")}
+  assert all("\nerror: " in f"\n{err}" for err in errors) and len(says) == 1
+  assert f"is in use by process {os.getpid()} on " in says.pop()
 
 
 def test_two_processes_start_over(tmp_path):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cnn_zoo.errors import UserError
+from cnn_zoo.errors import DamageError, UserError
 from cnn_zoo.training.folder import RunFolder
 from tests.helpers import runner
 
@@ -110,3 +110,26 @@ def test_a_file_in_place_of_the_folder(tmp_path):
     RunFolder(tmp_path / "file").prepare()
   with pytest.raises(UserError, match=r"^workdir='.*/file' holds no run; valid: the folder of a run"):
     RunFolder(tmp_path / "file").read_config()
+
+
+@pytest.mark.parametrize(
+  "data",
+  [
+    b"",
+    b"{",
+    b"[]",
+    b"1",
+    b"\xff\xfe{}",
+    b"{}",
+    b'{"model": 3}',
+    b'{"model": {"name": 3}}',
+    b'{"model": {"name": "lenet5"}, "batch_size": "many"}',
+    b"[" * 100_000,
+  ],
+)
+def test_a_damaged_config(data, tmp_path):
+  folder = RunFolder(tmp_path)
+  folder.config.write_bytes(data)
+  with pytest.raises(DamageError, match=r"/config\.json is damaged: ") as error:
+    folder.read_config()
+  assert "\n" not in str(error.value)

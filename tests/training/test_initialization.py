@@ -17,6 +17,7 @@ from cnn_zoo.training.mesh import create_mesh
 from cnn_zoo.training.network import Network
 from cnn_zoo.training.programs import Programs
 from tests.helpers import runner
+from tests.helpers.damage import flip_bits
 
 
 def equal(a, b):
@@ -170,3 +171,16 @@ def test_no_checkpoint(tmp_path):
   (tmp_path / "checkpoints").mkdir()
   with pytest.raises(UserError, match="holds no checkpoint yet"):
     train(runner.load("lenet5", init=str(tmp_path)), tmp_path / "run")
+
+
+def test_a_damaged_checkpoint(whole_run, tmp_path):
+  """The newest whole one is used, which is said."""
+  shutil.copytree(whole_run, tmp_path / "other")
+  flip_bits(tmp_path / "other" / "checkpoints" / "90" / "state")
+  programs = Programs(runner.load("lenet5", init=str(tmp_path / "other")), create_mesh())
+  line = load_initial_weights(programs, runner.load("lenet5", init=str(tmp_path / "other")))
+  step = runner.saved_steps(whole_run)[-2]
+  assert line.startswith("warning: step 90 is damaged: ")
+  assert line.endswith(f"; starting from the weights of step {step} in {tmp_path / 'other'}")
+  expected = runner.saved_state(whole_run, runner.load("lenet5", **runner.UNEVEN), step).ema["params"]
+  assert equal(programs.network.params, expected)

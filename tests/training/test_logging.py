@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from cnn_zoo.training.folder import RunFolder
@@ -10,13 +11,14 @@ from cnn_zoo.training.logging import RunLog, read_metrics
 VALUES = {"loss": 1.0, "top1": 0.5}
 
 
-def write(workdir, start, steps, leader=True):
-  log = RunLog(RunFolder(workdir), start, 10, 64, ("top1", "top-1"), leader)
+def write(workdir, start, steps, leader=True, written=None):
+  log = RunLog(RunFolder(workdir), start, 10, 64, ("top1", "top-1"), leader, written)
   for step in steps:
     log.metrics("train", step, step / 3, VALUES)
     log.advance(step)
   log.say("something")
   log.close()
+  return log.written()
 
 
 def test_a_resumed_run_writes_the_same_bytes(tmp_path):
@@ -68,6 +70,55 @@ def test_the_report_of_a_run_that_goes_on_is_dropped(tmp_path):
     assert log.has("test") == (resumed_from == 10)
     log.close()
     assert [(row["split"], row["step"]) for row in read_metrics(folder.metrics)] == kept
+
+
+DAMAGE = {
+  "cut": lambda lines: [*lines[:1], lines[1][:20], *lines[2:]],
+  "empty": lambda lines: [*lines[:1], b"", *lines[2:]],
+  "gone": lambda lines: [*lines[:1], *lines[2:]],
+  "list": lambda lines: [*lines[:1], b"[]", *lines[2:]],
+  "number": lambda lines: [*lines[:1], b"7", *lines[2:]],
+  "text": lambda lines: [*lines[:1], b"\xff\xfe", *lines[2:]],
+  "deep": lambda lines: [*lines[:1], b"[" * 100_000, *lines[2:]],
+  "other row": lambda lines: [*lines[:1], b'{"split": ["train"], "step": 2}', *lines[2:]],
+  "no numbers": lambda lines: [*lines[:1], lines[1].replace(b"1.0", b'"1"'), *lines[2:]],
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_line(kind, tmp_path, capsys):
+  """It alone is lost, which is said; the checkpoint knows what should be there."""
+  written = write(tmp_path, 0, range(1, 5))
+  path = tmp_path / "metrics.jsonl"
+  path.write_bytes(b"\n".join(DAMAGE[kind](path.read_bytes().split(b"\n"))))
+  capsys.readouterr()
+  assert [row["step"] for row in read_metrics(path)] == [1, 3, 4]
+  says = "" if kind == "gone" else f"warning: {path} has 1 unreadable lines, of which the first is 2\n"
+  assert capsys.readouterr().err == says
+  write(tmp_path, 4, [5], written=written)
+  lines = "" if kind == "gone" else " (unreadable lines: 2)"
+  says = f"warning: {path} does not hold what was written to it up to step 4, 4 rows{lines}; the 3 that can be read"
+  assert f"{says} are kept\n" in capsys.readouterr().err
+  assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 3, 4, 5]
+
+
+def test_a_changed_number(tmp_path, capsys):
+  written = write(tmp_path, 0, range(1, 5))
+  path = tmp_path / "metrics.jsonl"
+  path.write_text(path.read_text().replace("0.6667", "0.6767"))
+  write(tmp_path, 4, [5], written=written)
+  assert "does not hold what was written to it up to step 4, 4 rows; the 4 that can be read" in capsys.readouterr().err
+
+
+def test_what_was_written_is_there(tmp_path, capsys):
+  """Also if more was written since, or nothing before."""
+  nothing = write(tmp_path, 0, [])
+  written = write(tmp_path, 0, range(1, 5))
+  assert (nothing["rows"], written["rows"]) == (0, 4)
+  write(tmp_path, 4, range(5, 8), written=written)
+  assert write(tmp_path, 4, [], written=written) == written
+  write(tmp_path, 0, [], written=nothing)
+  assert "warning" not in capsys.readouterr().err
 
 
 def tensorboard(workdir):

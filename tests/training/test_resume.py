@@ -14,10 +14,12 @@ import pytest
 from cnn_zoo.data.batches import _Stream
 from cnn_zoo.errors import UserError
 from cnn_zoo.runs.evaluation import evaluate as evaluate_run
+from cnn_zoo.runs.training import train_run
 from cnn_zoo.training import loop
 from cnn_zoo.training.loop import train
 from cnn_zoo.training.programs import Programs
 from tests.helpers import runner
+from tests.helpers.damage import flip_bit
 
 
 def check_same(workdir, whole, config):
@@ -76,6 +78,20 @@ def test_killed(whole_run, tmp_path):
   assert (workdir / "train.log").read_text().count("resuming from step") >= 3
   assert not half_written(workdir)
   check_same(workdir, whole_run, runner.load("lenet5", **runner.UNEVEN))
+
+
+def test_a_second_run_is_refused(whole_run, tmp_path):
+  """While the first trains, whatever the second is; the first does not notice."""
+  workdir = tmp_path / "run"
+  process = runner.start(runner.arguments("lenet5", workdir, runner.UNEVEN))
+  wait_for(process, lambda: logged(workdir) >= 1)
+  other = runner.load("lenet5", **{**runner.UNEVEN, "seed": 1})
+  for restart in (False, True):
+    with pytest.raises(UserError, match=f"is in use by process {process.pid} on .* since .*; wait until it has ended"):
+      train(other, workdir, restart=restart)
+  runner.finish(process)
+  check_same(workdir, whole_run, runner.load("lenet5", **runner.UNEVEN))
+  assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_terminated(whole_run, tmp_path):
@@ -297,3 +313,49 @@ def test_changed_code_and_packages(tmp_path, monkeypatch, capfd):
     "warning: since step 4 was saved there are changes: code 0123456789 -> fedcba9876 with uncommitted changes; "
     "jax 0.1 -> 0.2\n"
   ) in err
+
+
+def test_a_damaged_checkpoint(tmp_path, capfd):
+  """The newest whole one is used, which is said, and the run ends as if nothing had happened."""
+  config = runner.load("lenet5", **{**SHORT, "steps": 6, "checkpoint.every_steps": 2})
+  train(config, tmp_path / "whole")
+  shutil.copytree(tmp_path / "whole", tmp_path / "run")
+  flip_bit(tmp_path / "run" / "checkpoints" / "6" / "state")
+  train(config, tmp_path / "run")
+  says = f"moved to {tmp_path}/run/damaged; step 4 is the newest that is whole\n"
+  err = capfd.readouterr().err
+  assert "warning: step 6 is damaged: " in err and says in err and "resuming from step 4 of 6" in err
+  assert runner.saved_steps(tmp_path / "whole") == [4, 6]
+  check_same(tmp_path / "run", tmp_path / "whole", config)
+  assert (tmp_path / "run" / "damaged" / "6" / "state").exists()
+
+
+def test_no_checkpoint_is_whole(tmp_path):
+  """Nothing is started over or moved that was not asked for."""
+  fields = {**SHORT, "steps": 2, "checkpoint.every_steps": 1}
+  train(runner.load("lenet5", **fields), tmp_path)
+  for step in (1, 2):
+    flip_bit(tmp_path / "checkpoints" / str(step) / "state")
+  _, err = runner.train_process("lenet5", tmp_path, fields, code=1)
+  (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+  assert "is whole: step 2 is damaged: " in line and "; step 1 is damaged: " in line and "Traceback" not in err
+  assert runner.saved_steps(tmp_path) == [1, 2]
+
+
+def test_damaged_metrics(tmp_path, capfd):
+  """The checkpoint knows that a row is missing; the others stay, and the summary and the curves need none."""
+  config = runner.load("lenet5", **SHORT)
+  train_run(config, tmp_path)
+  path = tmp_path / "metrics.jsonl"
+  lines = path.read_bytes().splitlines(keepends=True)
+  assert [json.loads(line)["split"] for line in lines] == ["train", "train", "val", "test"]
+  capfd.readouterr()
+  train_run(config, tmp_path)
+  assert "does not hold" not in capfd.readouterr().err and path.read_bytes() == b"".join(lines)
+  for number, line in enumerate(lines):
+    rest = [*lines[:number], *lines[number + 1 :]]
+    path.write_bytes(b"".join([*lines[:number], line[:9] + b"\n", *lines[number + 1 :]]))
+    train_run(config, tmp_path)
+    says = f"up to step 4, 3 rows (unreadable lines: {number + 1}); the 3 that can be read are kept"
+    assert (says in capfd.readouterr().err) == (number < 3)
+    assert path.read_bytes() == b"".join(lines if number == 3 else rest)
