@@ -27,7 +27,7 @@ class TrainState:
     >>> params = {"kernel": jnp.ones((2, 3))}
     >>> state = initial_state(params, {}, optax.sgd(0.1), ema=True, zero_sums={})
     >>> int(state.step), sorted(state.ema), sorted(state.metrics)
-    (0, ['batch_stats', 'params'], ['grad_norm', 'not_finite', 'steps'])
+    (0, ['batch_stats', 'params'], ['grad_norm', 'steps'])
   """
 
   step: jax.Array

@@ -1,7 +1,9 @@
 """The folder of a run."""
 
+import errno
 import os
 import re
+from unittest import mock
 
 import pytest
 
@@ -46,10 +48,12 @@ def test_the_current_folder_is_not_set_aside(path, tmp_path, monkeypatch):
     RunFolder(path).set_aside()
 
 
-def test_a_folder_that_cannot_be_renamed(tmp_path):
-  folder = RunFolder(tmp_path / ("x" * 253))
+def test_a_folder_that_cannot_be_renamed(tmp_path, monkeypatch):
+  folder = RunFolder(tmp_path / "run")
   folder.checkpoints.mkdir(parents=True)
-  with pytest.raises(UserError, match=r"^workdir='.*' cannot be renamed: File name too long; give another --workdir"):
+  failing = mock.Mock(side_effect=OSError(errno.EBUSY, os.strerror(errno.EBUSY)))
+  monkeypatch.setattr(type(tmp_path), "rename", failing)
+  with pytest.raises(UserError, match=r"^workdir='.*' cannot be renamed: Device or resource busy; give another"):
     folder.set_aside()
 
 

@@ -20,6 +20,6 @@ def test_initial_state(ema):
   state = initial_state(params, statistics, optax.sgd(0.1, momentum=0.9), ema, {"correct": np.int32(0)})
   assert state.step == 0 and state.ema == ({"params": params, "batch_stats": statistics} if ema else {})
   assert {name: (float(x), x.dtype) for name, x in state.metrics.items()} == dict.fromkeys(
-    ("correct", "grad_norm", "steps", "not_finite"), (0.0, np.float32)
+    ("correct", "grad_norm", "steps"), (0.0, np.float32)
   )
   assert [x.shape for x in jax.tree.leaves(state.optimizer)] == [(2, 3)]
