@@ -22,7 +22,7 @@ def make_train_step(network: Network, task: ModuleType, config: ConfigDict, dtyp
   """The function (state, seed, batch, learning_rate) -> the state after one more step.
 
   Its randomness is a function of the seed and the step. Seed and learning rate are arguments, so that they do not
-  change the compiled program. Gradient and update are one program, because two are not faster (docs/benchmarks.md).
+  change the compiled program. Gradient and update are one program; docs/benchmarks.md compares it with two.
 
   Args:
     network: the model.
